@@ -1,0 +1,1 @@
+"""The Lightning side: thin hooks that call the core."""

@@ -1,0 +1,80 @@
+"""What a judgement is: checks, and the verdict that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fitgate.gate._threshold import Threshold
+
+__all__ = ["Check", "Decision", "Judged", "Verdict"]
+
+Verdict = Literal["deploy", "improve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A threshold with the value it met.
+
+    Attributes:
+        threshold: the condition.
+        value: the metric's value, or None when it was not recorded.
+        required: the number to reach; None when the bound is relative and there is no champion.
+        passed: whether the condition holds; a waived one counts as passed.
+        margin: how far inside the bound the value lies, in the metric's own unit: negative is a
+            miss, whatever the direction of the threshold. None when either number is missing or not finite.
+        reason: one sentence; for a pass too.
+        waived: the condition could not be judged, for a reason that must not block.
+    """
+
+    threshold: Threshold
+    value: float | None
+    required: float | None
+    passed: bool
+    margin: float | None
+    reason: str
+    waived: bool = False
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this check alone makes the verdict `improve`."""
+        return not self.passed and not self.threshold.warn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What was judged: the weights that would ship.
+
+    Attributes:
+        global_step: optimizer steps that those weights had seen; None when there are none.
+        epoch: the epoch in which they were saved.
+        checkpoint: the checkpoint's path, or None for the weights at the end of fit.
+        source: in words, for people ("best by val_acc", "end of fit").
+    """
+
+    global_step: int | None = None
+    epoch: int | None = None
+    checkpoint: str | None = None
+    source: str = "end of fit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The outcome of a judgement.
+
+    Attributes:
+        verdict: `"deploy"` or `"improve"`, nothing else.
+        checks: every threshold with the value it met, in the order given.
+        reasons: why it is not a deploy, eligibility first; empty when it is.
+        metrics: the values that were judged, by name.
+        judged: which weights those values belong to.
+        allowed: eligibility rules that were set aside.
+    """
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    reasons: tuple[str, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    judged: Judged = field(default_factory=Judged)
+    allowed: tuple[str, ...] = ()

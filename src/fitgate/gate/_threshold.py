@@ -1,0 +1,208 @@
+"""Thresholds: one condition on one metric, typed or written as `"val_acc >= 0.8"`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from fitgate.errors import ThresholdError
+
+__all__ = ["OPERATORS", "Champion", "Operator", "Threshold", "parse_thresholds"]
+
+Operator = Literal[">=", ">", "<=", "<"]
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+
+_NAME = r"[A-Za-z_][\w./@:-]*"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_THRESHOLD = re.compile(rf"\s*(?P<metric>{_NAME})\s*(?P<op>>=|<=|>|<)\s*(?P<value>\S.*?)\s*", re.ASCII)
+_CHAMPION = re.compile(rf"champion(?:\s*(?P<op>[+*-])\s*(?P<amount>{_NUMBER}))?", re.ASCII)
+_ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
+_WRONG_OPERATOR = re.compile(r"=>|=<|==|!=|<>|=|≥|≤")
+_RANGE = re.compile(rf"\s*({_NUMBER})\s*(<=?)\s*({_NAME})\s*(<=?)\s*({_NUMBER})\s*", re.ASCII)
+_MENDED = {"=>": ">=", "=<": "<=", "≥": ">=", "≤": "<="}
+_EXAMPLE = 'Write it as "val_acc >= 0.8".'
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A bound relative to the live version's own value: `champion`, `champion + 0.005`, `champion * 0.98`.
+
+    Example:
+        >>> str(Champion("*", 0.98))
+        'champion * 0.98'
+        >>> Champion("+", 0.005).bound(0.90)
+        0.905
+    """
+
+    op: Literal["+", "*"] = "+"
+    amount: float = 0.0
+
+    def bound(self, value: float) -> float:
+        """The number to reach, given the champion's `value`."""
+        return value + self.amount if self.op == "+" else value * self.amount
+
+    def __str__(self) -> str:
+        if self.op == "*":
+            return f"champion * {self.amount:.12g}"
+        if self.amount == 0:
+            return "champion"
+        return f"champion {'+' if self.amount > 0 else '-'} {abs(self.amount):.12g}"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One condition on one metric.
+
+    Args:
+        metric: the metric's name, exactly as it is recorded. Any non-empty text.
+        op: `">="`, `">"`, `"<="` or `"<"`.
+        value: a finite number, or what a relative bound is written as (`"champion + 0.005"`).
+        warn: report a miss without blocking.
+
+    Raises:
+        ThresholdError: (a `ValueError`) one of them is not as described.
+
+    Example:
+        >>> threshold = Threshold("val_acc", ">=", 0.80)
+        >>> str(threshold)
+        'val_acc >= 0.8'
+        >>> Threshold.parse("val_loss <= champion * 0.98").value
+        Champion(op='*', amount=0.98)
+    """
+
+    metric: str
+    op: Operator
+    value: float | Champion
+    warn: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or not self.metric.strip():
+            message = f"a threshold's metric must be a non-empty name, got {self.metric!r}"
+            raise ThresholdError(message)
+        if self.op not in OPERATORS:
+            message = f"the threshold on {self.metric!r} has the operator {self.op!r}; expected one of {', '.join(OPERATORS)}"
+            raise ThresholdError(message)
+        object.__setattr__(self, "value", _bound(self.metric, self.value))
+
+    @property
+    def better_high(self) -> bool:
+        """Whether a greater value of the metric is a better one."""
+        return self.op in (">=", ">")
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the bound depends on the champion."""
+        return isinstance(self.value, Champion)
+
+    def holds(self, value: float, bound: float) -> bool:
+        """Whether `value` meets `bound` under this operator. NaN never does."""
+        match self.op:
+            case ">=":
+                return value >= bound
+            case ">":
+                return value > bound
+            case "<=":
+                return value <= bound
+            case "<":
+                return value < bound
+
+    @classmethod
+    def parse(cls, text: str, *, warn: bool = False) -> Threshold:
+        """Read a threshold as people write it, such as `"val_acc >= 0.8"`.
+
+        Raises:
+            ThresholdError: the text is no threshold; the message says how to write it.
+        """
+        if not isinstance(text, str):
+            message = f'a threshold is a text such as "val_acc >= 0.8" or a Threshold, got {type(text).__name__}: {text!r}'
+            raise ThresholdError(message)
+        match = _THRESHOLD.fullmatch(text)
+        bound = _parse_bound(match["value"]) if match else None
+        if match is None or bound is None:
+            message = f"can't read the threshold {text!r}: {_why_unreadable(text)}"
+            raise ThresholdError(message)
+        op: Operator = match["op"]  # type: ignore[assignment]  # the pattern admits only the four
+        return cls(match["metric"], op, bound, warn=warn)
+
+    def __str__(self) -> str:
+        value = str(self.value) if isinstance(self.value, Champion) else f"{self.value:.12g}"
+        return f"{self.metric} {self.op} {value}"
+
+
+def parse_thresholds(thresholds: Iterable[str | Threshold]) -> tuple[Threshold, ...]:
+    """Read a list of thresholds, texts and typed ones mixed.
+
+    Raises:
+        ThresholdError: the list is empty, is one bare text, holds the same condition twice, or one of them can't be read.
+
+    Example:
+        >>> [str(t) for t in parse_thresholds(["val_acc >= 0.8", Threshold("val_loss", "<", 0.5)])]
+        ['val_acc >= 0.8', 'val_loss < 0.5']
+    """
+    if isinstance(thresholds, str | Threshold) or not isinstance(thresholds, Iterable):
+        message = f'thresholds must be a list, such as ["val_acc >= 0.8"], got {thresholds!r}'
+        raise ThresholdError(message)
+    parsed = tuple(t if isinstance(t, Threshold) else Threshold.parse(t) for t in thresholds)
+    if not parsed:
+        message = 'thresholds is empty: with nothing to judge by, every model would pass. Give at least one, such as ["val_acc >= 0.8"].'
+        raise ThresholdError(message)
+    twice = {str(t) for i, t in enumerate(parsed) if t in parsed[:i]}
+    if twice:
+        message = f"the same threshold stands twice: {', '.join(sorted(twice))}"
+        raise ThresholdError(message)
+    return parsed
+
+
+def _bound(metric: str, value: object) -> float | Champion:
+    if isinstance(value, Champion):
+        return value
+    if isinstance(value, str):
+        bound = _parse_bound(value)
+        if isinstance(bound, Champion):
+            return bound
+    elif not isinstance(value, bool):
+        try:
+            number = float(value)  # type: ignore[arg-type]  # whatever has a float
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    message = f'the threshold on {metric!r} has the value {value!r}; expected a finite number, or "champion", "champion + 0.005", "champion * 0.98"'
+    raise ThresholdError(message)
+
+
+def _parse_bound(text: str) -> float | Champion | None:
+    if _ONE_NUMBER.fullmatch(text):
+        number = float(text)
+        return number if math.isfinite(number) else None
+    match = _CHAMPION.fullmatch(text)
+    if match is None:
+        return None
+    if match["op"] is None:
+        return Champion()
+    amount = float(match["amount"])
+    if not math.isfinite(amount):
+        return None
+    return Champion("*", amount) if match["op"] == "*" else Champion("+", -amount if match["op"] == "-" else amount)
+
+
+def _why_unreadable(text: str) -> str:
+    between = _RANGE.fullmatch(text)
+    if between:
+        low, low_op, metric, high_op, high = between.groups()
+        return f'one threshold has one operator; write two: "{metric} {low_op.replace("<", ">")} {low}", "{metric} {high_op} {high}".'
+    wrong = _WRONG_OPERATOR.search(re.sub(r">=|<=", "", text))
+    if wrong:
+        mended = _MENDED.get(wrong[0])
+        if mended:
+            return f'{wrong[0]!r} is not an operator. Write it as "{text.replace(wrong[0], mended).strip()}".'
+        return f"{wrong[0]!r} is not an operator; use one of {', '.join(OPERATORS)}. {_EXAMPLE}"
+    if not re.search(r"[<>]", text):
+        return f"it has no operator. {_EXAMPLE}"
+    match = _THRESHOLD.fullmatch(text)
+    if match:
+        return f'{match["value"]!r} is neither a finite number nor "champion", "champion + 0.005" or "champion * 0.98". {_EXAMPLE}'
+    return f"expected a metric's name, an operator ({', '.join(OPERATORS)}) and a number. {_EXAMPLE}"

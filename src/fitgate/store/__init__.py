@@ -1,0 +1,1 @@
+"""The store: one folder a run, its points in Parquet files that any tool reads."""

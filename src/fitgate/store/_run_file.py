@@ -1,0 +1,129 @@
+"""run.json: what a run is, in which state, and how often it was started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from fitgate._files import decode_json, encode_json, replace_file
+from fitgate.errors import StoreError
+
+__all__ = ["LOST_AFTER", "RUN_FILE", "Attempt", "CheckpointRef", "FitFacts", "RunInfo", "State", "read_run_info", "write_run_info"]
+
+RUN_FILE = "run.json"
+FORMAT = 1
+LOST_AFTER = timedelta(minutes=5)
+"""A `running` run whose run.json is older than this is shown as `lost`."""
+
+State = Literal["running", "completed", "deployed", "improve", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of a run.
+
+    Attributes:
+        number: 0, then 1 after the first resume, …
+        started: when.
+        resumed_step: the `global_step` it went on from; None for a fresh start. Points of earlier
+            attempts above it are masked.
+        host, pid: the process that wrote it.
+    """
+
+    number: int
+    started: datetime
+    resumed_step: int | None = None
+    host: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRef:
+    """The checkpoint that a fit chose: `global_step` says which points belong to it."""
+
+    path: str
+    global_step: int | None = None
+    epoch: int | None = None
+    monitor: str | None = None
+    mode: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitFacts:
+    """What must be known of a fit, beside its points, to judge it again from its files alone.
+
+    Attributes:
+        global_step: optimizer steps at the end of fit.
+        epoch: the epoch at the end of fit.
+        steps: optimizer steps that this fit ran itself.
+        interrupted: what stopped it from outside ("SIGTERM", "KeyboardInterrupt"), or None.
+        failed: the exception that ended it, or None.
+        fast_dev_run: it was a trial of the code, not a training.
+        limit_val_batches: Lightning's argument as given: a float is a fraction, an int a number of batches.
+        non_finite_stop: what stopped on a NaN or an infinity, in its own words, or None.
+        checkpoint: the checkpoint that would ship; None for the weights at the end of fit.
+    """
+
+    global_step: int = 0
+    epoch: int = 0
+    steps: int = 0
+    interrupted: str | None = None
+    failed: str | None = None
+    fast_dev_run: bool = False
+    limit_val_batches: int | float = 1.0
+    non_finite_stop: str | None = None
+    checkpoint: CheckpointRef | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """The content of run.json.
+
+    Attributes:
+        id: the folder's name; sorts by time.
+        name: what the user called it, or the id.
+        state: where it stands; see also `shown_state`.
+        created, updated: the first and the latest writing of this file.
+        hparams: hyperparameters, flat enough for JSON.
+        versions: of python and of the libraries that matter.
+        attempts: every start, in order.
+        fit: facts of the last fit; None when it has not ended or there was none.
+        lost_points: points that could not be written.
+    """
+
+    id: str
+    name: str
+    state: State
+    created: datetime
+    updated: datetime
+    hparams: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+    fit: FitFacts | None = None
+    lost_points: int = 0
+    format: int = FORMAT
+
+    def shown_state(self, now: datetime | None = None) -> str:
+        """The state as people should read it: `lost` for a `running` run that fell silent."""
+        now = now or datetime.now(UTC)
+        return "lost" if self.state == "running" and now - self.updated > LOST_AFTER else self.state
+
+
+def read_run_info(data: bytes, source: str) -> RunInfo:
+    """Read and check a run.json.
+
+    Raises:
+        StoreError: it is damaged, or of a later format than this version reads.
+    """
+    info = decode_json(data, RunInfo, source=source)
+    if info.format != FORMAT:
+        message = f"{source} is of format {info.format}; this version of fitgate reads format {FORMAT}"
+        raise StoreError(message)
+    return info
+
+
+def write_run_info(run_dir: Path, info: RunInfo) -> None:
+    """Replace run.json atomically."""
+    replace_file(run_dir / RUN_FILE, lambda file: file.write(encode_json(info)))

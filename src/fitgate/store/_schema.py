@@ -1,0 +1,50 @@
+"""One row is one point: the Parquet schema, and the record a point arrives in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+__all__ = ["SCHEMA", "Record", "Stage"]
+
+Stage = Literal["train", "validate", "test"]
+
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("attempt", pa.int32()),
+        ("rank", pa.int32()),
+        ("stage", pa.string()),
+        ("name", pa.string()),
+        ("step", pa.int64()),
+        ("global_step", pa.int64()),
+        ("epoch", pa.int32()),
+        ("wall_time", pa.timestamp("us", tz="UTC")),
+        ("value", pa.float64()),
+    ]
+)
+"""The columns of every file under `metrics/`, in this order. More may follow in later versions."""
+
+
+class Record(NamedTuple):
+    """All values that were logged together: one instant of one stage.
+
+    Attributes:
+        stage: `"train"`, `"validate"` or `"test"`.
+        step: the x-axis that Lightning's loggers use for these values.
+        global_step: `trainer.global_step` when they were recorded.
+        epoch: the epoch they belong to.
+        wall_time: microseconds since 1970, UTC.
+        names: the metrics, in the order of `values`.
+        values: floats; until the background thread has fetched them, also one-element tensors on a device.
+    """
+
+    stage: str
+    step: int
+    global_step: int
+    epoch: int
+    wall_time: int
+    names: tuple[str, ...]
+    values: Sequence[Any]
