@@ -8,6 +8,7 @@ Example:
 
 from fitgate.errors import CheckpointError, ExportError, FitgateError, RunNotFoundError, StoreError, ThresholdError
 from fitgate.gate import Champion, Check, Decision, Threshold, evaluate
+from fitgate.store import ManualRun, Run, Store, start_run
 
 __all__ = [
     "Champion",
@@ -16,9 +17,13 @@ __all__ = [
     "Decision",
     "ExportError",
     "FitgateError",
+    "ManualRun",
+    "Run",
     "RunNotFoundError",
+    "Store",
     "StoreError",
     "Threshold",
     "ThresholdError",
     "evaluate",
+    "start_run",
 ]

@@ -17,7 +17,7 @@ def _record(step: int, names: tuple[str, ...] = ("loss", "acc"), stage: str = "t
 
 def _rows(folder: Path) -> list[tuple[object, ...]]:
     query = f"select stage, name, step, value from read_parquet('{folder}/*.parquet') order by all"  # noqa: S608
-    return duckdb.sql(query).fetchall()
+    return duckdb.connect().execute(query).fetchall()
 
 
 def test_every_point_once_after_each_flush_and_seal(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_schema_encodings_and_order(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     table = pq.read_table(path)
     assert table.schema.equals(SCHEMA)
-    assert table["name"].to_pylist() == sorted(table["name"].to_pylist())
+    assert table["name"].to_pylist() == sorted(map(str, table["name"].to_pylist()))
     assert set(table["attempt"].to_pylist()) == {2}
     assert set(table["rank"].to_pylist()) == {1}
     group = pq.ParquetFile(path).metadata.row_group(0)

@@ -11,18 +11,18 @@ __all__ = ["SCHEMA", "Record", "Stage"]
 
 Stage = Literal["train", "validate", "test"]
 
-SCHEMA = pa.schema(
+SCHEMA: pa.Schema = pa.schema(  # type: ignore[arg-type]  # the stubs lose the fields' types in a list
     [
-        ("run_id", pa.string()),
-        ("attempt", pa.int32()),
-        ("rank", pa.int32()),
-        ("stage", pa.string()),
-        ("name", pa.string()),
-        ("step", pa.int64()),
-        ("global_step", pa.int64()),
-        ("epoch", pa.int32()),
-        ("wall_time", pa.timestamp("us", tz="UTC")),
-        ("value", pa.float64()),
+        pa.field("run_id", pa.string()),
+        pa.field("attempt", pa.int32()),
+        pa.field("rank", pa.int32()),
+        pa.field("stage", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("step", pa.int64()),
+        pa.field("global_step", pa.int64()),
+        pa.field("epoch", pa.int32()),
+        pa.field("wall_time", pa.timestamp("us", tz="UTC")),
+        pa.field("value", pa.float64()),
     ]
 )
 """The columns of every file under `metrics/`, in this order. More may follow in later versions."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -131,10 +132,10 @@ class SegmentWriter:
         left = {int(step): i for i, step in enumerate(axes[:, _STEP])}
         for sequence in range(self._sequence):
             path = self._folder / segment_name(self._attempt, self._rank, sequence)
-            table = pq.read_table(path, schema=SCHEMA)  # type: ignore[no-untyped-call]
+            table = pq.read_table(path, schema=SCHEMA)
             steps = table["step"].to_numpy()
             mine = (table["stage"].to_numpy() == stage) & (table["name"].to_numpy() == name)
-            found = [(row, left.pop(int(steps[row]))) for row in np.flatnonzero(mine & np.isin(steps, list(left)))]
+            found = [(int(row), left.pop(int(steps[row]))) for row in np.flatnonzero(mine & np.isin(steps, list(left)))]
             if found:
                 write_segment(path, _with_values(table, found, axes, values), durable=True)
             if not left:
@@ -160,11 +161,13 @@ class SegmentWriter:
         names = sorted({name for name, _ in keys})
         stages = sorted({stage for _, stage in keys})
         columns = {
-            "run_id": pa.DictionaryArray.from_arrays(zeros, [self._run_id]),
+            "run_id": pa.DictionaryArray.from_arrays(zeros, pa.array([self._run_id])),
             "attempt": np.full(rows, self._attempt, dtype=np.int32),
             "rank": np.full(rows, self._rank, dtype=np.int32),
-            "stage": pa.DictionaryArray.from_arrays(np.repeat([stages.index(s) for _, s in keys], lengths).astype(np.int32), stages),
-            "name": pa.DictionaryArray.from_arrays(np.repeat([names.index(n) for n, _ in keys], lengths).astype(np.int32), names),
+            "stage": pa.DictionaryArray.from_arrays(
+                np.repeat([stages.index(s) for _, s in keys], lengths).astype(np.int32), pa.array(stages)
+            ),
+            "name": pa.DictionaryArray.from_arrays(np.repeat([names.index(n) for n, _ in keys], lengths).astype(np.int32), pa.array(names)),
             "step": axes[:, 0],
             "global_step": axes[:, 1],
             "epoch": axes[:, 2].astype(np.int32),
@@ -186,14 +189,14 @@ def write_segment(path: Path, table: pa.Table, *, durable: bool = False) -> None
     strings; float bits are split by byte (`BYTE_STREAM_SPLIT`), which zstd then packs well.
     """
 
-    def write(file: object) -> None:
-        pq.write_table(  # type: ignore[no-untyped-call]
+    def write(file: IO[bytes]) -> None:
+        pq.write_table(
             table,
             file,
             compression="zstd",
             compression_level=1,
             row_group_size=ROW_GROUP_ROWS,
-            use_dictionary=["run_id", "stage", "name"],
+            use_dictionary=["run_id", "stage", "name"],  # type: ignore[arg-type]  # the stubs know only bool
             column_encoding={
                 "attempt": "DELTA_BINARY_PACKED",
                 "rank": "DELTA_BINARY_PACKED",

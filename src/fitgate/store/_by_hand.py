@@ -1,0 +1,121 @@
+"""The same store without Lightning: `start_run`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fitgate.store._names import new_run_id
+from fitgate.store._recorder import Recorder
+from fitgate.store._run_file import Attempt, RunInfo
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
+from fitgate.store._values import check_name, check_step, to_float
+
+__all__ = ["ManualRun", "start_run"]
+
+
+def start_run(
+    root: str | os.PathLike[str] = "runs", *, name: str | None = None, hparams: Mapping[str, Any] | None = None, flush_every_s: float = 1.0
+) -> ManualRun:
+    """Begin a run by hand.
+
+    Args:
+        root: the store's folder; made where it is missing.
+        name: what to call the run; leads its id.
+        hparams: hyperparameters to record.
+        flush_every_s: seconds between two background flushes.
+
+    Example:
+        >>> import tempfile, fitgate
+        >>> root = tempfile.mkdtemp()
+        >>> with fitgate.start_run(root, name="by-hand") as run:
+        ...     run.log_metric(name="accuracy", value=0.85, step=1)
+        ...     run.log_metrics({"accuracy": 0.90, "loss": 0.35}, step=2)
+        >>> fitgate.Store(root).latest().metrics(["accuracy"])["value"].to_pylist()
+        [0.85, 0.9]
+    """
+    if flush_every_s <= 0:
+        message = f"flush_every_s must be more than 0 seconds, got {flush_every_s!r}"
+        raise ValueError(message)
+    return ManualRun(Path(root), name=name, hparams=dict(hparams or {}), flush_every_s=flush_every_s)
+
+
+class ManualRun:
+    """A run that is logged by hand. A context manager: leaving it completes the run, an exception fails it."""
+
+    def __init__(self, root: Path, *, name: str | None, hparams: dict[str, Any], flush_every_s: float) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.id, self.path = _new_folder(root, name)
+        now = datetime.now(UTC)
+        info = RunInfo(
+            id=self.id,
+            name=name or self.id,
+            state="running",
+            created=now,
+            updated=now,
+            hparams=hparams,
+            versions={"python": platform.python_version()},
+            attempts=(Attempt(number=0, started=now, host=socket.gethostname(), pid=os.getpid()),),
+        )
+        writers = [SegmentWriter(self.path / "metrics", run_id=self.id)]
+        self._recorder = Recorder(self.path, info, writers, flush_every_s=flush_every_s)
+        self._last_step: dict[str, int] = {}
+
+    def log_metric(self, name: str, value: Any, step: int | None = None) -> None:  # noqa: ANN401 - whatever holds one number
+        """Record one value. Without `step`: one more than the last step of that name, from 0.
+
+        Raises:
+            TypeError: the value is no number, or the name no text.
+            ValueError: the value holds several numbers, the name is empty, or the step is negative.
+        """
+        self.log_metrics({name: value}, step)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Record several values; all or none."""
+        checked = {check_name(name): to_float(name, value) for name, value in metrics.items()}
+        steps = {name: self._last_step.get(name, -1) + 1 if step is None else check_step(name, step) for name in checked}
+        now = time.time_ns() // 1000
+        for name, value in checked.items():
+            self._last_step[name] = steps[name]
+            self._recorder.record(Record("train", steps[name], steps[name], 0, now, (name,), (value,)))
+
+    def flush(self) -> None:
+        """Bring everything logged so far to the disk."""
+        self._recorder.flush()
+
+    def close(self) -> None:
+        """Complete the run."""
+        self._end("completed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._end("completed")
+        else:
+            self._end("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+
+    def _end(self, state: str) -> None:
+        self._recorder.close()
+        if self._recorder.info.state == "running":
+            self._recorder.update(state=state)
+
+
+def _new_folder(root: Path, name: str | None) -> tuple[str, Path]:
+    """A folder that nobody else has: two processes that draw the same id don't share it."""
+    while True:
+        run_id = new_run_id(name)
+        try:
+            (root / run_id).mkdir()
+        except FileExistsError:
+            continue
+        return run_id, root / run_id

@@ -1,0 +1,68 @@
+"""One value of one metric: what is taken, and what is refused with a clear word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["check_name", "check_step", "to_float"]
+
+
+def check_name(name: object) -> str:
+    """A metric's name: any non-empty text.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is empty.
+    """
+    if not isinstance(name, str):
+        message = f"a metric's name must be a text such as 'accuracy', got {type(name).__name__}: {name!r}"
+        raise TypeError(message)
+    if not name.strip():
+        message = f"a metric's name must not be empty, got {name!r}"
+        raise ValueError(message)
+    return name
+
+
+def check_step(name: str, step: object) -> int:
+    """A step: a whole number from 0.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is negative.
+    """
+    if isinstance(step, bool) or not hasattr(step, "__index__"):
+        message = f"metric {name!r}: step must be a whole number, got {type(step).__name__}: {step!r}"
+        raise TypeError(message)
+    number = int(step)  # it has __index__
+    if number < 0:
+        message = f"metric {name!r}: step must not be negative, got {number}"
+        raise ValueError(message)
+    return int(number)
+
+
+def to_float(name: str, value: Any) -> float:  # noqa: ANN401 - whatever has one number in it
+    """The number in a float, an int, a numpy scalar or a one-element array or tensor. NaN and infinities are kept.
+
+    Raises:
+        TypeError: the value is missing, a text, or nothing with a number in it.
+        ValueError: it holds several numbers.
+
+    Example:
+        >>> to_float("loss", 1)
+        1.0
+    """
+    if value is None or isinstance(value, str | bytes):
+        message = f"metric {name!r}: the value must be a number, got {type(value).__name__}: {value!r}"
+        raise TypeError(message)
+    shape = getattr(value, "shape", ())
+    count = 1
+    for length in shape:
+        count *= length
+    if count != 1:
+        message = f"metric {name!r}: the value must be one number, got {type(value).__name__} of shape {tuple(shape)}"
+        raise ValueError(message)
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError) as error:
+        message = f"metric {name!r}: the value must be a number, got {type(value).__name__}: {value!r}"
+        raise TypeError(message) from error

@@ -1,0 +1,149 @@
+"""The store: what is logged by hand is there for any reader, whatever happens to the process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import torch
+
+import fitgate
+from fitgate.store._run_file import Attempt, RunInfo, write_run_info
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
+
+
+def _values(run: fitgate.Run, name: str) -> dict[object, object]:
+    return {row["step"]: row["value"] for row in run.metrics([name]).to_pylist()}
+
+
+def test_by_hand_points_are_what_duckdb_reads(tmp_path: Path) -> None:
+    """The documented calls, read without a line of ours; the run completes."""
+    with fitgate.start_run(tmp_path, name="by hand") as run:
+        run.log_metric(name="accuracy", value=0.85, step=1)
+        run.log_metrics({"accuracy": torch.tensor([0.9]), "loss": np.float32(0.25)}, step=2)
+        run.log_metric("accuracy", 1)
+    query = f"select name, step, value from read_parquet('{tmp_path}/*/metrics/*.parquet') order by all"  # noqa: S608
+    rows = duckdb.connect().execute(query).fetchall()
+    assert rows == [("accuracy", 1, 0.85), ("accuracy", 2, pytest.approx(0.9)), ("accuracy", 3, 1.0), ("loss", 2, 0.25)]
+    stored = fitgate.Store(str(tmp_path)).latest()
+    assert stored.state == "completed"
+    assert stored.id.startswith("by-hand-")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("acc", "0.9", TypeError),
+        ("acc", None, TypeError),
+        ("acc", torch.zeros(3), ValueError),
+        ("acc", object(), TypeError),
+        ("", 0.9, ValueError),
+        (7, 0.9, TypeError),
+    ],
+)
+def test_wrong_values_name_the_metric_and_what_came(tmp_path: Path, name: str, value: object, error: type[Exception]) -> None:
+    """One clear error, and nothing of the call is recorded."""
+    with fitgate.start_run(tmp_path) as run:
+        with pytest.raises(error, match="metric") as caught:
+            run.log_metrics({"good": 1.0, name: value}, step=0)
+        assert repr(name) in str(caught.value)
+    assert fitgate.Store(str(tmp_path)).latest().metrics().num_rows == 0
+
+
+def test_an_exception_loses_nothing_and_fails_the_run(tmp_path: Path) -> None:
+    """All points are there after an error in the block."""
+
+    def fail() -> None:
+        with fitgate.start_run(tmp_path, flush_every_s=60) as run:
+            run.log_metric("loss", 1.0, step=0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    stored = fitgate.Store(str(tmp_path)).latest()
+    assert stored.state == "failed"
+    assert _values(stored, "loss") == {0: 1.0}
+
+
+def test_kill_9_leaves_whole_files_and_old_points(tmp_path: Path) -> None:
+    """A real SIGKILL in the middle of logging: every file reads, no point twice, what was flushed is there."""
+    code = (
+        "import sys, fitgate, time\n"
+        "run = fitgate.start_run(sys.argv[1], flush_every_s=0.02)\n"
+        "step = 0\n"
+        "while True:\n"
+        "    run.log_metric('loss', step, step=step); step += 1; time.sleep(0.0002)\n"
+    )
+    for delay in (0.3, 0.45, 0.6):
+        root = tmp_path / str(delay)
+        process = subprocess.Popen([sys.executable, "-c", code, str(root)])
+        deadline = time.monotonic() + 60
+        while not list(root.glob("*/metrics/*.parquet")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        steps = fitgate.Store(str(root)).latest().metrics(["loss"])["step"].to_pylist()
+        assert steps == list(range(len(steps)))
+        assert len(steps) > 100
+
+
+def test_a_resume_masks_what_it_went_back_behind(tmp_path: Path) -> None:
+    """Later attempts win for an equal key; points above the resumed step stay on disk, masked."""
+    now = datetime.now(UTC)
+    run_dir = tmp_path / "r"
+    for attempt, steps in ((0, range(6)), (1, range(3, 5))):
+        writer = SegmentWriter(run_dir / "metrics", run_id="r", attempt=attempt)
+        writer.write([Record("train", s, s + 1, 0, s, ("loss",), (s + 100.0 * attempt,)) for s in steps])
+        writer.close()
+    attempts = (Attempt(number=0, started=now), Attempt(number=1, started=now, resumed_step=4))
+    write_run_info(run_dir, RunInfo(id="r", name="r", state="running", created=now, updated=now, attempts=attempts))
+    run = fitgate.Store(str(tmp_path)).run("r")
+    assert _values(run, "loss") == {0: 0.0, 1: 1.0, 2: 2.0, 3: 103.0, 4: 104.0}
+
+
+def test_a_silent_run_is_lost_and_a_damaged_one_does_not_hide_the_others(tmp_path: Path) -> None:
+    """`lost` after five minutes without a sign; a broken run.json is named."""
+    old = datetime.now(UTC) - timedelta(minutes=6)
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+        write_run_info(tmp_path / name, RunInfo(id=name, name=name, state="running", created=old, updated=old))
+    (tmp_path / "broken" / "run.json").write_text('{"id": 3}')
+    with pytest.warns(UserWarning, match="broken/run.json"):
+        (run,) = fitgate.Store(str(tmp_path)).runs()
+    assert run.state == "lost"
+
+
+def test_a_truncated_segment_is_named(tmp_path: Path) -> None:
+    """The message says which file is off."""
+    with fitgate.start_run(tmp_path) as run:
+        run.log_metric("loss", 1.0)
+    (segment,) = tmp_path.glob("*/metrics/*.parquet")
+    segment.write_bytes(segment.read_bytes()[:-20])
+    with pytest.raises(fitgate.StoreError, match=segment.name):
+        fitgate.Store(str(tmp_path)).latest().metrics()
+
+
+def test_unknown_runs_are_answered_with_what_there_is(tmp_path: Path) -> None:
+    """A wrong id names the newest runs; a prefix is enough."""
+    with fitgate.start_run(tmp_path, name="alpha") as run:
+        pass
+    store = fitgate.Store(str(tmp_path))
+    assert store.run("alp").id == store.run("alpha").id == run.id
+    with pytest.raises(fitgate.RunNotFoundError, match=run.id):
+        store.run("beta")
+
+
+def test_import_loads_neither_torch_nor_lightning_nor_a_plotting_library() -> None:
+    """The core alone is light."""
+    code = "import sys, fitgate; print([m for m in ('torch', 'pytorch_lightning', 'lightning', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
