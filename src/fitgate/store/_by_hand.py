@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-import platform
-import socket
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fitgate.store._names import new_run_id
-from fitgate.store._recorder import Recorder
-from fitgate.store._run_file import Attempt, RunInfo
+from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._schema import Record
-from fitgate.store._segments import SegmentWriter
 from fitgate.store._values import check_name, check_step, to_float
 
 __all__ = ["ManualRun", "start_run"]
 
 
 def start_run(
-    root: str | os.PathLike[str] = "runs", *, name: str | None = None, hparams: Mapping[str, Any] | None = None, flush_every_s: float = 1.0
+    root: str | os.PathLike[str] = "runs",
+    *,
+    name: str | None = None,
+    hparams: Mapping[str, Any] | None = None,
+    tensorboard: bool = True,
+    flush_every_s: float = 1.0,
 ) -> ManualRun:
     """Begin a run by hand.
 
@@ -31,6 +30,7 @@ def start_run(
         root: the store's folder; made where it is missing.
         name: what to call the run; leads its id.
         hparams: hyperparameters to record.
+        tensorboard: also write TensorBoard events.
         flush_every_s: seconds between two background flushes.
 
     Example:
@@ -45,28 +45,15 @@ def start_run(
     if flush_every_s <= 0:
         message = f"flush_every_s must be more than 0 seconds, got {flush_every_s!r}"
         raise ValueError(message)
-    return ManualRun(Path(root), name=name, hparams=dict(hparams or {}), flush_every_s=flush_every_s)
+    return ManualRun(Path(root), name=name, hparams=dict(hparams or {}), tensorboard=tensorboard, flush_every_s=flush_every_s)
 
 
 class ManualRun:
     """A run that is logged by hand. A context manager: leaving it completes the run, an exception fails it."""
 
-    def __init__(self, root: Path, *, name: str | None, hparams: dict[str, Any], flush_every_s: float) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        self.id, self.path = _new_folder(root, name)
-        now = datetime.now(UTC)
-        info = RunInfo(
-            id=self.id,
-            name=name or self.id,
-            state="running",
-            created=now,
-            updated=now,
-            hparams=hparams,
-            versions={"python": platform.python_version()},
-            attempts=(Attempt(number=0, started=now, host=socket.gethostname(), pid=os.getpid()),),
-        )
-        writers = [SegmentWriter(self.path / "metrics", run_id=self.id)]
-        self._recorder = Recorder(self.path, info, writers, flush_every_s=flush_every_s)
+    def __init__(self, root: Path, *, name: str | None, hparams: dict[str, Any], tensorboard: bool, flush_every_s: float) -> None:
+        self.id, self.path = new_run_folder(root, name)
+        self._recorder = open_recorder(self.path, name=name, hparams=hparams, tensorboard=tensorboard, flush_every_s=flush_every_s)
         self._last_step: dict[str, int] = {}
 
     def log_metric(self, name: str, value: Any, step: int | None = None) -> None:  # noqa: ANN401 - whatever holds one number
@@ -108,14 +95,3 @@ class ManualRun:
         self._recorder.close()
         if self._recorder.info.state == "running":
             self._recorder.update(state=state)
-
-
-def _new_folder(root: Path, name: str | None) -> tuple[str, Path]:
-    """A folder that nobody else has: two processes that draw the same id don't share it."""
-    while True:
-        run_id = new_run_id(name)
-        try:
-            (root / run_id).mkdir()
-        except FileExistsError:
-            continue
-        return run_id, root / run_id

@@ -11,8 +11,8 @@ __all__ = ["SCHEMA", "Record", "Stage"]
 
 Stage = Literal["train", "validate", "test"]
 
-SCHEMA: pa.Schema = pa.schema(  # type: ignore[arg-type]  # the stubs lose the fields' types in a list
-    [
+SCHEMA: pa.Schema = pa.schema(
+    [  # type: ignore[arg-type]  # the stubs lose the fields' types in a list
         pa.field("run_id", pa.string()),
         pa.field("attempt", pa.int32()),
         pa.field("rank", pa.int32()),

@@ -1,0 +1,76 @@
+"""Opening a run for writing: a new one, or a further attempt at one that is there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fitgate.store._names import new_run_id
+from fitgate.store._recorder import Recorder
+from fitgate.store._run_file import RUN_FILE, Attempt, RunInfo, read_run_info
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
+
+__all__ = ["new_run_folder", "open_recorder"]
+
+
+def new_run_folder(root: Path, name: str | None) -> tuple[str, Path]:
+    """A folder that nobody else has: two processes that draw the same id don't share it."""
+    root.mkdir(parents=True, exist_ok=True)
+    while True:
+        run_id = new_run_id(name)
+        try:
+            (root / run_id).mkdir()
+        except FileExistsError:
+            continue
+        return run_id, root / run_id
+
+
+def open_recorder(
+    run_dir: Path,
+    *,
+    name: str | None = None,
+    resumed_step: int | None = None,
+    hparams: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+    tensorboard: bool = True,
+    tags: Mapping[tuple[str, str], str] | None = None,
+    flush_every_s: float = 1.0,
+    fetch: Callable[[list[Record]], list[Record]] | None = None,
+) -> Recorder:
+    """A recorder for the run whose folder is `run_dir`, with its writers.
+
+    Where a run.json is already there, this is one more attempt at that run, from `resumed_step`.
+    """
+    run_id = run_dir.name
+    now = datetime.now(UTC)
+    path = run_dir / RUN_FILE
+    if path.exists():
+        info = read_run_info(path.read_bytes(), str(path))
+        number = 1 + max((a.number for a in info.attempts), default=-1)
+    else:
+        info = RunInfo(id=run_id, name=name or run_id, state="running", created=now, updated=now)
+        number = 0
+    attempt = Attempt(number=number, started=now, resumed_step=resumed_step if number else None, host=socket.gethostname(), pid=os.getpid())
+    info = replace(
+        info,
+        state="running",
+        updated=now,
+        hparams={**info.hparams, **(hparams or {})},
+        versions={"python": platform.python_version(), "fitgate": version("fitgate"), **(versions or {})},
+        attempts=(*info.attempts, attempt),
+    )
+    writers: list[Any] = [SegmentWriter(run_dir / "metrics", run_id=run_id, attempt=number)]
+    if tensorboard:
+        from fitgate.tensorboard import EventWriter  # noqa: PLC0415 - protobuf is only loaded by those who write events
+
+        # The loggers' step of the first batch after a resume at global_step G is G.
+        writers.append(EventWriter(run_dir, purge_from=attempt.resumed_step, tags=tags))
+    return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch)
