@@ -1,1 +1,5 @@
-"""The Lightning side: thin hooks that call the core."""
+"""The Lightning side: thin hooks that call the core. Import from `fitgate.callbacks`."""
+
+from fitgate_callbacks.metrics import MetricsCallback
+
+__all__ = ["MetricsCallback"]

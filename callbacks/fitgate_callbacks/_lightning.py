@@ -179,4 +179,4 @@ def fetch_values(records: list[Any]) -> list[Any]:
 
 def versions() -> dict[str, str]:
     """Of the libraries that a fit depends on."""
-    return {"pytorch-lightning": pytorch_lightning.__version__, "torch": torch.__version__}
+    return {"pytorch-lightning": pytorch_lightning.__version__, "torch": str(torch.__version__)}
