@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning
@@ -31,6 +32,9 @@ else:
     Callback = type("Callback", tuple(_bases), {"__doc__": "A Lightning callback, whichever namespace the Trainer comes from."})
 
 __all__ = ["Callback", "LightningModule", "LoggedValues", "Trainer", "fetch_values", "number_or_tensor", "versions"]
+
+# What a device can hold at most where that is not float64.
+_WIDEST = {"mps": torch.float32}
 
 Sink = Callable[[str, int, Sequence[str], Sequence[Any]], None]
 """Takes (stage, step, names, values)."""
@@ -173,10 +177,10 @@ def fetch_values(records: list[Any]) -> list[Any]:
     waiting = [v for record in records for v in record.values if isinstance(v, torch.Tensor)]
     if not waiting:
         return records
-    numbers = iter(torch.stack([v.reshape(()).double() for v in waiting]).tolist())
+    numbers = iter(torch.stack([v.reshape(()).to(_WIDEST.get(v.device.type, torch.float64)) for v in waiting]).tolist())
     return [record._replace(values=[next(numbers) if isinstance(v, torch.Tensor) else v for v in record.values]) for record in records]
 
 
 def versions() -> dict[str, str]:
     """Of the libraries that a fit depends on."""
-    return {"pytorch-lightning": pytorch_lightning.__version__, "torch": str(torch.__version__)}
+    return {"pytorch-lightning": version("pytorch-lightning"), "torch": str(torch.__version__)}

@@ -85,6 +85,10 @@ class MetricsCallback(Callback):
         self._accuracy = accuracy
         self.run_id: str | None = None
         self._restored: dict[str, Any] = {}
+        self._recorder: Recorder | None
+        self._trainer: Trainer | None
+        self._outputs: Any
+        self._val_accuracy: dict[int, MulticlassAccuracy]
         self._reset()
 
     @property
@@ -224,10 +228,10 @@ class MetricsCallback(Callback):
     # Behind the hooks
 
     def _reset(self) -> None:
-        self._recorder: Recorder | None = None
-        self._trainer: Trainer | None = None
-        self._outputs: Any = None
-        self._val_accuracy: dict[int, MulticlassAccuracy] = {}
+        self._recorder = None
+        self._trainer = None
+        self._outputs = None
+        self._val_accuracy = {}
         self._tap = LoggedValues(self._take, self._extras)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
