@@ -18,7 +18,16 @@ from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import RUN_FILE
 from fitgate.store._schema import Record
 from fitgate.store._values import check_name, check_step, to_float
-from fitgate_callbacks._lightning import Callback, LightningModule, LoggedValues, Trainer, fetch_values, number_or_tensor, versions
+from fitgate_callbacks._lightning import (
+    Callback,
+    LightningModule,
+    LoggedValues,
+    Trainer,
+    fetch_values,
+    fit_facts,
+    number_or_tensor,
+    versions,
+)
 
 __all__ = ["MetricsCallback"]
 
@@ -186,16 +195,28 @@ class MetricsCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """The fit came to its end, unless a SIGTERM came in its last moments."""
-        if self._recorder is not None and self._recorder.info.state == "running":
-            self._recorder.update(state="interrupted" if trainer.received_sigterm else "completed")
+        self.end_fit(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """An error, Ctrl-C or SIGTERM: bring everything to the disk. `teardown` won't be called."""
-        interrupted = isinstance(exception, KeyboardInterrupt) or trainer.received_sigterm
-        if self._recorder is not None:
-            self._recorder.flush()
-            self._recorder.update(state="interrupted" if interrupted else "failed")
+        self.end_fit(trainer, exception)
         self._end()
+
+    def end_fit(self, trainer: Trainer, exception: BaseException | None = None) -> Recorder | None:
+        """Bring everything to the disk and write down how the fit ended; once, whoever asks first.
+
+        Returns:
+            The recorder, for those who judge; None where this process recorded nothing of this fit.
+        """
+        recorder = self._recorder
+        if recorder is None or self._trainer is None:
+            return None
+        recorder.flush()
+        if recorder.info.state == "running" and trainer.state.fn == "fit":
+            facts = fit_facts(trainer, start_step=self._start_step, exception=exception)
+            state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
+            recorder.update(state=state, fit=facts)
+        return recorder
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Close the files. A test after the fit opens them anew."""
@@ -231,6 +252,7 @@ class MetricsCallback(Callback):
         self._recorder = None
         self._trainer = None
         self._outputs = None
+        self._start_step = 0
         self._val_accuracy = {}
         self._tap = LoggedValues(self._take, self._extras)
 
@@ -260,6 +282,7 @@ class MetricsCallback(Callback):
                 fetch=fetch_values,
             )
         self._restored = {}
+        self._start_step = trainer.global_step
         self._tap.install(trainer)
 
     def _drop_unused(self, run_id: str | None) -> None:

@@ -1,10 +1,27 @@
 """The verdict: thresholds, and what follows from them and a run's numbers.
 
-Pure functions over frozen dataclasses; nothing here reads a file or knows Lightning.
+Pure functions over frozen dataclasses; only `judge` reads, a stored run. Nothing here knows Lightning.
 """
 
 from fitgate.gate._decision import Check, Decision, Judged, Verdict
+from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate, nearest_names
+from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._threshold import Champion, Threshold, parse_thresholds
 
-__all__ = ["Champion", "Check", "Decision", "Judged", "Threshold", "Verdict", "evaluate", "nearest_names", "parse_thresholds"]
+__all__ = [
+    "Champion",
+    "Check",
+    "Decision",
+    "Judged",
+    "Threshold",
+    "Verdict",
+    "check_allow",
+    "decision_as_dict",
+    "evaluate",
+    "ineligible",
+    "judge",
+    "metrics_at",
+    "nearest_names",
+    "parse_thresholds",
+]

@@ -1,0 +1,87 @@
+"""Judging a run from its files: the metrics of the weights that would ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow.compute as pc
+
+from fitgate.gate._decision import Decision, Judged
+from fitgate.gate._eligibility import check_allow, ineligible
+from fitgate.gate._evaluate import evaluate
+from fitgate.gate._threshold import Threshold
+from fitgate.store import Run
+from fitgate.store._run_file import FitFacts
+
+__all__ = ["decision_as_dict", "judge", "metrics_at"]
+
+# Of one name in several stages, the stage whose value is judged: never train where there is a validation.
+_STAGES = ("validate", "train")
+
+
+def metrics_at(run: Run, global_step: int) -> dict[str, float]:
+    """The values recorded at the `global_step` of a checkpoint, by name.
+
+    Of several at one step the latest stands; of one name in several stages, `validate` before `train`.
+    """
+    table = run.metrics()
+    rows = table.filter(pc.field("global_step") == global_step).sort_by([("wall_time", "ascending"), ("step", "ascending")])
+    found: dict[str, float] = {}
+    for stage in reversed(_STAGES):
+        found.update({row["name"]: row["value"] for row in rows.to_pylist() if row["stage"] == stage})
+    return found
+
+
+def judge(
+    run: Run, thresholds: Iterable[str | Threshold], *, allow: Sequence[str] = (), champion: Mapping[str, float] | None = None
+) -> Decision:
+    """Judge a run by its files alone: the same in the fit and at any time after it.
+
+    Raises:
+        ThresholdError: there is no threshold, or one can't be read.
+        ValueError: `allow` names no rule.
+    """
+    allow = check_allow(allow)
+    facts = run.info.fit or FitFacts()
+    reasons = ineligible(facts, lost_points=run.info.lost_points, allow=allow)
+    if run.info.fit is None:
+        reasons = ("no fit of this run came to its end",)
+    checkpoint = facts.checkpoint
+    if checkpoint is None:
+        judged = Judged(global_step=facts.global_step, epoch=facts.epoch)
+    else:
+        by = f"best by {checkpoint.monitor}" if checkpoint.monitor else "the checkpoint"
+        judged = Judged(global_step=checkpoint.global_step, epoch=checkpoint.epoch, checkpoint=checkpoint.path, source=by)
+        if checkpoint.global_step is None:
+            reasons = (*reasons, f"the checkpoint {checkpoint.path} can't be read")
+    metrics = metrics_at(run, judged.global_step) if judged.global_step is not None else {}
+    return evaluate(thresholds, metrics, champion=champion, ineligible=reasons, judged=judged, allowed=allow)
+
+
+def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:
+    """The content of gate.json."""
+    return {
+        "format": 1,
+        "run_id": run_id,
+        "verdict": decision.verdict,
+        "reasons": list(decision.reasons),
+        "checks": [
+            {
+                "threshold": str(check.threshold),
+                "metric": check.threshold.metric,
+                "op": check.threshold.op,
+                "required": check.required,
+                "value": check.value,
+                "passed": check.passed,
+                "margin": check.margin,
+                "warn": check.threshold.warn,
+                "waived": check.waived,
+                "reason": check.reason,
+            }
+            for check in decision.checks
+        ],
+        "metrics": dict(decision.metrics),
+        "judged": decision.judged,
+        "allowed": list(decision.allowed),
+    }
