@@ -210,7 +210,7 @@ def fit_facts(trainer: Trainer, *, start_step: int, exception: BaseException | N
         steps=trainer.global_step - start_step,
         interrupted=interrupted,
         failed=failed,
-        fast_dev_run=bool(trainer.fast_dev_run),
+        fast_dev_run=bool(getattr(trainer, "fast_dev_run", False)),
         limit_val_batches=trainer.limit_val_batches,
         non_finite_stop=non_finite[0] if non_finite else None,
     )

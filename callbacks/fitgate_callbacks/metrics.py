@@ -105,6 +105,16 @@ class MetricsCallback(Callback):
         """The run's folder, after `setup`."""
         return self._root / self.run_id if self.run_id else None
 
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records this run in this process; None before it begins, and on other ranks."""
+        return self._recorder
+
+    @property
+    def names(self) -> dict[str, set[str]]:
+        """The names recorded so far in this process, by stage."""
+        return self._names
+
     def log_metric(self, name: str, value: Any, step: int | None = None) -> None:  # noqa: ANN401 - whatever holds one number
         """Record a value of one's own.
 
@@ -235,7 +245,7 @@ class MetricsCallback(Callback):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         # A thread, open files and the trainer's own objects stay in this process.
-        for live in ("_recorder", "_trainer", "_tap", "_outputs", "_val_accuracy"):
+        for live in ("_recorder", "_names", "_trainer", "_tap", "_outputs", "_val_accuracy"):
             state.pop(live)
         # The Trainer hangs the module's own `log` and `log_dict` on every callback.
         state.pop("log", None)
@@ -253,6 +263,7 @@ class MetricsCallback(Callback):
         self._trainer = None
         self._outputs = None
         self._start_step = 0
+        self._names: dict[str, set[str]] = {}
         self._val_accuracy = {}
         self._tap = LoggedValues(self._take, self._extras)
 
@@ -300,6 +311,7 @@ class MetricsCallback(Callback):
     def _take(self, stage: str, step: int, names: Any, values: Any) -> None:  # noqa: ANN401
         trainer, recorder = self._trainer, self._recorder
         if trainer is not None and recorder is not None:
+            self._names.setdefault(stage, set()).update(names)
             recorder.record(Record(stage, step, trainer.global_step, trainer.current_epoch, time.time_ns() // 1000, names, values))
 
     def _extras(self, own_names: frozenset[str]) -> list[tuple[str, Any]]:

@@ -1,5 +1,5 @@
-"""The callbacks, as one imports them: `from fitgate.callbacks import MetricsCallback`."""
+"""The callbacks, as one imports them: `from fitgate.callbacks import GateCallback, MetricsCallback`."""
 
-from fitgate_callbacks import MetricsCallback
+from fitgate_callbacks import GateCallback, MetricsCallback
 
-__all__ = ["MetricsCallback"]
+__all__ = ["GateCallback", "MetricsCallback"]

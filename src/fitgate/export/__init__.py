@@ -47,7 +47,13 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
 
 
 def stage(
-    checkpoint: Mapping[str, Any], model_dir: Path, *, run_id: str, formats: Iterable[str], gate: Any, manifest: Mapping[str, Any]
+    checkpoint: Mapping[str, Any],
+    model_dir: Path,
+    *,
+    run_id: str,
+    formats: Iterable[str],
+    gate: Mapping[str, Any],
+    manifest: Mapping[str, Any],
 ) -> Path:
     """Write every format beside the versions, load each again and compare it tensor by tensor.
 
@@ -79,8 +85,9 @@ def stage(
 def _compare(expected: Mapping[str, Any], got: Mapping[str, Any], file: str) -> None:
     import torch  # noqa: PLC0415 - the core loads torch only to export
 
-    shared = {(t.data_ptr(), t.shape): got[name] for name, t in expected.items() if name in got}
-    for name, tensor in expected.items():
+    tensors = {name: t for name, t in expected.items() if isinstance(t, torch.Tensor)}
+    shared = {(t.data_ptr(), t.shape): got[name] for name, t in tensors.items() if name in got}
+    for name, tensor in tensors.items():
         other = got.get(name, shared.get((tensor.data_ptr(), tensor.shape)))
         same = other is not None and other.dtype == tensor.dtype and other.shape == tensor.shape
         if not same or not torch.equal(_bytes(tensor.cpu()), _bytes(other)):
@@ -94,6 +101,6 @@ def _bytes(tensor: Any) -> Any:  # noqa: ANN401 - torch is not loaded here
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _readme(model: str, run_id: str, gate: Any) -> str:  # noqa: ANN401
+def _readme(model: str, run_id: str, gate: Mapping[str, Any]) -> str:
     checks = "\n".join(f"- {check['reason']}" for check in gate["checks"])
     return f"# {model}\n\nExported from run `{run_id}`. It passed:\n\n{checks}\n\nDigests of all files are in manifest.json.\n"

@@ -1,0 +1,162 @@
+"""GateCallback on real fits: what is judged is what ships."""
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import load_model
+from torch.utils.data import DataLoader, TensorDataset
+
+import fitgate
+from fitgate.callbacks import GateCallback, MetricsCallback
+
+SCRIPT = (0.7, 0.9, 0.6)
+
+
+class Scripted(pl.LightningModule):
+    """Trains a little, and logs validation accuracies from a script: the best epoch is not the last."""
+
+    def __init__(self, data: Path = Path("somewhere"), width: int = 3) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = torch.nn.Linear(4, width)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", SCRIPT[self.current_epoch])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def _loader() -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(TensorDataset(torch.randn(20, 4, generator=generator), torch.arange(20) % 3), batch_size=4)
+
+
+def _fit(tmp_path: Path, thresholds: list[str], *extra: Any, checkpoint: bool = True, **options: Any) -> tuple[GateCallback, pl.Trainer]:
+    gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net")
+    keep = [ModelCheckpoint(tmp_path / "ckpt", monitor="val_acc", mode="max")] if checkpoint else []
+    settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 3, "logger": False, **options}
+    trainer = pl.Trainer(
+        **settings,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=checkpoint,
+        callbacks=[gate, MetricsCallback(tmp_path / "runs"), *keep, *extra],
+    )
+    trainer.fit(Scripted(), _loader(), _loader())
+    return gate, trainer
+
+
+def _state(tmp_path: Path) -> str:
+    return fitgate.Store(str(tmp_path / "runs")).latest().state
+
+
+def test_the_best_epoch_is_judged_and_shipped(tmp_path: Path) -> None:
+    """Last epoch worse than best: judged metrics and shipped weights are the best epoch's, bit for bit."""
+    gate, trainer = _fit(tmp_path, ["val_acc >= 0.8"])
+    assert gate.decision is not None
+    assert gate.decision.verdict == "deploy", gate.decision.reasons
+    assert gate.decision.checks[0].value == pytest.approx(0.9)
+    version = tmp_path / "deploy" / "net" / "1"
+    best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=False)  # type: ignore[union-attr]
+    assert not torch.equal(best["state_dict"]["net.weight"], trainer.lightning_module.net.weight)
+    fresh = Scripted()
+    load_model(fresh, version / "model.safetensors")
+    assert torch.equal(fresh.net.weight, best["state_dict"]["net.weight"])
+    loaded = Scripted.load_from_checkpoint(version / "model.ckpt", weights_only=True)
+    assert torch.equal(loaded.net.weight, fresh.net.weight)
+    assert "optimizer_states" not in torch.load(version / "model.ckpt", weights_only=True)
+    manifest = json.loads((version / "manifest.json").read_bytes())
+    for entry in manifest["files"]:
+        assert hashlib.sha256((version / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
+    assert {e["path"] for e in manifest["files"]} == {p.name for p in version.iterdir()} - {"manifest.json"}
+    assert manifest["source"]["global_step"] == 10
+    assert manifest["hparams_changed"] == ["data"]
+    assert json.loads((tmp_path / "deploy" / "net" / "CURRENT").read_bytes())["version"] == 1
+    assert _state(tmp_path) == "deployed"
+
+
+def test_the_end_of_fit_is_judged_without_a_model_checkpoint(tmp_path: Path) -> None:
+    """0.6 in the last epoch: improve, nothing exported, and gate.json says why."""
+    gate, _ = _fit(tmp_path, ["val_acc >= 0.8"], checkpoint=False)
+    assert gate.decision is not None
+    assert gate.decision.reasons == ("val_acc >= 0.8: got 0.6, misses by 0.2",)
+    assert not (tmp_path / "deploy").exists()
+    (path,) = (tmp_path / "runs").glob("*/gate.json")
+    assert json.loads(path.read_bytes())["verdict"] == "improve"
+    assert _state(tmp_path) == "improve"
+    second, _ = _fit(tmp_path, ["val_acc >= 0.5"], checkpoint=False)
+    assert second.version == 1
+
+
+def test_an_error_after_ours_publishes_nothing(tmp_path: Path) -> None:
+    """Another callback raising in on_fit_end leaves no version and no CURRENT."""
+
+    class Raises(pl.Callback):
+        def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        _fit(tmp_path, ["val_acc >= 0.8"], Raises())
+    model = tmp_path / "deploy" / "net"
+    assert not [p for p in model.iterdir() if p.name.isdecimal() or p.name == "CURRENT"]
+
+
+def test_a_sigterm_never_deploys(tmp_path: Path) -> None:
+    """A real signal in the second epoch: interrupted, improve, nothing exported."""
+
+    class Terminates(pl.Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(BaseException, match=r"^$"):
+        _fit(tmp_path, ["val_acc >= 0"], Terminates())
+    assert _state(tmp_path) == "interrupted"
+    (path,) = (tmp_path / "runs").glob("*/gate.json")
+    assert json.loads(path.read_bytes())["reasons"][0].startswith("interrupted")
+    assert not (tmp_path / "deploy").exists()
+
+
+@pytest.mark.parametrize(("options", "rule"), [({"fast_dev_run": True}, "fast_dev_run"), ({"limit_val_batches": 1}, "limit_val_batches")])
+def test_trials_of_the_code_are_not_judged(tmp_path: Path, options: dict[str, Any], rule: str) -> None:
+    """Eligibility comes first."""
+    gate, _ = _fit(tmp_path, ["val_acc >= 0"], checkpoint=False, **options)
+    assert gate.decision is not None
+    assert gate.decision.verdict == "improve"
+    assert any(reason.startswith(rule) for reason in gate.decision.reasons)
+
+
+def test_a_misspelt_metric_is_warned_about_after_the_first_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With the nearest name."""
+    gate, _ = _fit(tmp_path, ["val_ac >= 0.8"])
+    assert "did you mean val_acc?" in caplog.text
+    assert gate.decision is not None
+    assert gate.decision.verdict == "improve"
+
+
+def test_mistakes_end_before_training(tmp_path: Path) -> None:
+    """No thresholds, unknown formats and rules, no MetricsCallback, several ModelCheckpoints."""
+    with pytest.raises(ValueError, match="thresholds is empty"):
+        GateCallback([])
+    with pytest.raises(ValueError, match="'safetensors', got 'tflite'"):
+        GateCallback(["a > 1"], formats=["tflite"])
+    with pytest.raises(ValueError, match="no rule"):
+        GateCallback(["a > 1"], allow=["interrupted"])
+    with pytest.raises(ValueError, match="MetricsCallback"):
+        pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[GateCallback(["a > 1"])]).fit(
+            Scripted(), _loader()
+        )
+    with pytest.raises(ValueError, match="2 ModelCheckpoints"):
+        _fit(tmp_path, ["val_acc >= 0.8"], ModelCheckpoint(tmp_path / "other", monitor="val_acc", mode="min"))
