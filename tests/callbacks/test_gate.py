@@ -70,7 +70,7 @@ def test_the_best_epoch_is_judged_and_shipped(tmp_path: Path) -> None:
     assert gate.decision.checks[0].value == pytest.approx(0.9)
     version = tmp_path / "deploy" / "net" / "1"
     best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=False)  # type: ignore[union-attr]
-    assert not torch.equal(best["state_dict"]["net.weight"], trainer.lightning_module.net.weight)
+    assert not torch.equal(best["state_dict"]["net.weight"], trainer.lightning_module.state_dict()["net.weight"])
     fresh = Scripted()
     load_model(fresh, version / "model.safetensors")
     assert torch.equal(fresh.net.weight, best["state_dict"]["net.weight"])
