@@ -95,6 +95,17 @@ def test_champion_bounds() -> None:
     assert evaluate([relative], {"val_loss": 0.5}).verdict == "improve"
 
 
+def test_a_missing_metric_is_not_waived_on_the_first_deployment() -> None:
+    """Without a champion, a misspelt or NaN metric still fails, and a champion without the metric blocks."""
+    first = evaluate(["val_los <= champion", "val_acc >= 0.5"], {"val_loss": 0.5, "val_acc": 0.9})
+    assert first.verdict == "improve"
+    assert "did you mean val_loss" in first.reasons[0]
+    assert evaluate(["val_loss <= champion", "val_acc >= 0.5"], {"val_loss": math.nan, "val_acc": 0.9}).verdict == "improve"
+    odd = evaluate(["val_loss <= champion"], {"val_loss": 0.5}, champion={"val_acc": 0.9})
+    assert odd.verdict == "improve"
+    assert "waived" not in odd.reasons[0]
+
+
 def test_a_warning_threshold_reports_without_blocking() -> None:
     """`warn=True` never turns a deploy into an improve."""
     decision = evaluate(["acc >= 0.8", Threshold("loss", "<", 0.1, warn=True)], {"acc": 0.9, "loss": 0.5})

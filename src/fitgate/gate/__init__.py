@@ -3,9 +3,11 @@
 Pure functions over frozen dataclasses; only `judge` reads, a stored run. Nothing here knows Lightning.
 """
 
+from fitgate.gate._check import nearest_names
+from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Check, Decision, Judged, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
-from fitgate.gate._evaluate import evaluate, nearest_names
+from fitgate.gate._evaluate import evaluate
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._threshold import Champion, Threshold, parse_thresholds
 
@@ -14,6 +16,7 @@ __all__ = [
     "Check",
     "Decision",
     "Judged",
+    "Samples",
     "Threshold",
     "Verdict",
     "check_allow",

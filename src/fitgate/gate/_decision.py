@@ -22,10 +22,13 @@ class Check:
         value: the metric's value, or None when it was not recorded.
         required: the number to reach; None when the bound is relative and there is no champion.
         passed: whether the condition holds; a waived one counts as passed.
-        margin: how far inside the bound the value lies, in the metric's own unit: negative is a
-            miss, whatever the direction of the threshold. None when either number is missing or not finite.
+        margin: how far inside the bound the value lies (with confidence: its confidence bound), in the metric's own unit:
+            negative is a miss, whatever the direction of the threshold. None when either number is missing or not finite.
         reason: one sentence; for a pass too.
         waived: the condition could not be judged, for a reason that must not block.
+        bound: with confidence: the value's one-sided confidence bound, which is what was judged; None when it can't be had.
+        n: with confidence: validation samples that the bound rests on.
+        n_needed: with confidence: samples at which the bound of this value would just pass; None when no number would.
     """
 
     threshold: Threshold
@@ -35,6 +38,9 @@ class Check:
     margin: float | None
     reason: str
     waived: bool = False
+    bound: float | None = None
+    n: int | None = None
+    n_needed: int | None = None
 
     @property
     def blocks(self) -> bool:

@@ -76,6 +76,11 @@ def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:
                 "passed": check.passed,
                 "margin": check.margin,
                 "warn": check.threshold.warn,
+                "confidence": check.threshold.confidence,
+                "kind": check.threshold.bound_kind,
+                "bound": check.bound,
+                "n": check.n,
+                "n_needed": check.n_needed,
                 "waived": check.waived,
                 "reason": check.reason,
             }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from fitgate.errors import ThresholdError
+from fitgate.gate._confidence import KINDS, Kind
 
 __all__ = ["OPERATORS", "Champion", "Operator", "Threshold", "parse_thresholds"]
 
@@ -23,6 +24,8 @@ _ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
 _WRONG_OPERATOR = re.compile(r"=>|=<|==|!=|<>|=|≥|≤")
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*(<=?)\s*({_NAME})\s*(<=?)\s*({_NUMBER})\s*", re.ASCII)
 _MENDED = {"=>": ">=", "=<": "<=", "≥": ">=", "≤": "<="}
+# What Lightning appends to a name: the fork of on_step and on_epoch, the number of the dataloader.
+_LIGHTNING_SUFFIX = re.compile(r"(_step|_epoch)?(/dataloader_idx_\d+)?$")
 _EXAMPLE = 'Write it as "val_acc >= 0.8".'
 
 
@@ -60,6 +63,9 @@ class Threshold:
         metric: the metric's name, exactly as it is recorded. Any non-empty text.
         op: `">="`, `">"`, `"<="` or `"<"`.
         value: a finite number, or what a relative bound is written as (`"champion + 0.005"`).
+        confidence: ask that the metric's one-sided confidence bound pass, not only its value; from 0.5 up to but without 1.
+        kind: what the metric is, for its bound: `"proportion"` of the validation samples (Wilson's bound) or `"mean"`
+            over them (bootstrap). Without it, a metric whose last name part is `acc` or `accuracy` is a proportion.
         warn: report a miss without blocking.
 
     Raises:
@@ -71,12 +77,16 @@ class Threshold:
         'val_acc >= 0.8'
         >>> Threshold.parse("val_loss <= champion * 0.98").value
         Champion(op='*', amount=0.98)
+        >>> str(Threshold("val_acc", ">=", 0.80, confidence=0.95))
+        'val_acc >= 0.8 (95 % confidence)'
     """
 
     metric: str
     op: Operator
     value: float | Champion
-    warn: bool = False
+    confidence: float | None = field(default=None, kw_only=True)
+    kind: Kind | None = field(default=None, kw_only=True)
+    warn: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str) or not self.metric.strip():
@@ -86,6 +96,15 @@ class Threshold:
             message = f"the threshold on {self.metric!r} has the operator {self.op!r}; expected one of {', '.join(OPERATORS)}"
             raise ThresholdError(message)
         object.__setattr__(self, "value", _bound(self.metric, self.value))
+        _check_confidence(self)
+
+    @property
+    def bound_kind(self) -> Kind | None:
+        """What the metric is, for a confidence bound: as given, else by its name; None when the name doesn't tell."""
+        if self.kind is not None:
+            return self.kind
+        last = re.split(r"[^A-Za-z0-9]+|_", _LIGHTNING_SUFFIX.sub("", self.metric))[-1]
+        return "proportion" if last.lower() in ("acc", "accuracy") else None
 
     @property
     def better_high(self) -> bool:
@@ -129,7 +148,8 @@ class Threshold:
 
     def __str__(self) -> str:
         value = str(self.value) if isinstance(self.value, Champion) else f"{self.value:.12g}"
-        return f"{self.metric} {self.op} {value}"
+        confident = f" ({100 * self.confidence:.12g} % confidence)" if self.confidence is not None else ""
+        return f"{self.metric} {self.op} {value}{confident}"
 
 
 def parse_thresholds(thresholds: Iterable[str | Threshold]) -> tuple[Threshold, ...]:
@@ -154,6 +174,26 @@ def parse_thresholds(thresholds: Iterable[str | Threshold]) -> tuple[Threshold, 
         message = f"the same threshold stands twice: {', '.join(sorted(twice))}"
         raise ThresholdError(message)
     return parsed
+
+
+def _check_confidence(threshold: Threshold) -> None:
+    metric, confidence, kind = threshold.metric, threshold.confidence, threshold.kind
+    if kind is not None and kind not in KINDS:
+        message = f"the threshold on {metric!r} has the kind {kind!r}; expected {' or '.join(map(repr, KINDS))}"
+        raise ThresholdError(message)
+    if confidence is None:
+        return
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0.5 <= confidence < 1:  # noqa: PLR2004
+        message = (
+            f"the threshold on {metric!r} has the confidence {confidence!r}; expected a number from 0.5 up to but without 1, such as 0.95"
+        )
+        raise ThresholdError(message)
+    if threshold.bound_kind is None:
+        message = (
+            f'the threshold on {metric!r} asks for confidence, and its name does not tell what it is: give kind="proportion" '
+            'for a share of the validation samples, or kind="mean" for an average over them'
+        )
+        raise ThresholdError(message)
 
 
 def _bound(metric: str, value: object) -> float | Champion:
