@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,7 @@ def fit_facts(trainer: Trainer, *, start_step: int, exception: BaseException | N
         fast_dev_run=bool(getattr(trainer, "fast_dev_run", False)),
         limit_val_batches=trainer.limit_val_batches,
         non_finite_stop=non_finite[0] if non_finite else None,
+        ended=datetime.now(UTC),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitgate.gate._decision import Decision, Judged
@@ -20,13 +22,20 @@ __all__ = ["decision_as_dict", "judge", "metrics_at"]
 _STAGES = ("validate", "train")
 
 
-def metrics_at(run: Run, global_step: int) -> dict[str, float]:
+def metrics_at(run: Run, global_step: int, *, ended: datetime | None = None) -> dict[str, float]:
     """The values recorded at the `global_step` of a checkpoint, by name.
 
     Of several at one step the latest stands; of one name in several stages, `validate` before `train`.
+
+    Args:
+        run: the run to read.
+        global_step: optimizer steps that the checkpoint's weights had seen.
+        ended: leave out what was recorded later, such as by a `trainer.validate` of other weights after the fit.
     """
-    table = run.metrics()
-    rows = table.filter(pc.field("global_step") == global_step).sort_by([("wall_time", "ascending"), ("step", "ascending")])
+    wanted = pc.field("global_step") == global_step
+    if ended is not None:
+        wanted &= pc.field("wall_time") <= pa.scalar(ended, pa.timestamp("us", tz="UTC"))
+    rows = run.metrics().filter(wanted).sort_by([("wall_time", "ascending"), ("step", "ascending")])
     found: dict[str, float] = {}
     for stage in reversed(_STAGES):
         found.update({row["name"]: row["value"] for row in rows.to_pylist() if row["stage"] == stage})
@@ -55,7 +64,7 @@ def judge(
         judged = Judged(global_step=checkpoint.global_step, epoch=checkpoint.epoch, checkpoint=checkpoint.path, source=by)
         if checkpoint.global_step is None:
             reasons = (*reasons, f"the checkpoint {checkpoint.path} can't be read")
-    metrics = metrics_at(run, judged.global_step) if judged.global_step is not None else {}
+    metrics = metrics_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
     return evaluate(thresholds, metrics, champion=champion, ineligible=reasons, judged=judged, allowed=allow)
 
 

@@ -63,6 +63,8 @@ class FitFacts:
         fast_dev_run: it was a trial of the code, not a training.
         limit_val_batches: Lightning's argument as given: a float is a fraction, an int a number of batches.
         non_finite_stop: what stopped on a NaN or an infinity, in its own words, or None.
+        disagreeing: gated metrics whose value differs between the processes of a distributed fit, in words, or None.
+        ended: when the fit ended; points recorded later, by a validation after it, are not its evidence.
         checkpoint: the checkpoint that would ship; None for the weights at the end of fit.
     """
 
@@ -74,6 +76,8 @@ class FitFacts:
     fast_dev_run: bool = False
     limit_val_batches: int | float = 1.0
     non_finite_stop: str | None = None
+    disagreeing: str | None = None
+    ended: datetime | None = None
     checkpoint: CheckpointRef | None = None
 
 
