@@ -7,7 +7,7 @@ Example:
 """
 
 from fitgate.errors import CheckpointError, ExportError, FitgateError, RunNotFoundError, StoreError, ThresholdError
-from fitgate.gate import Champion, Check, Decision, Threshold, evaluate
+from fitgate.gate import Champion, Check, Decision, Threshold, evaluate, margin
 from fitgate.store import ManualRun, Run, Store, start_run
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "Threshold",
     "ThresholdError",
     "evaluate",
+    "margin",
     "start_run",
 ]
