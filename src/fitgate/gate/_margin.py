@@ -27,8 +27,8 @@ def margin(decision: Decision) -> float:
     """
     counting = [check for check in decision.checks if not check.waived and not check.threshold.warn]
     margins = [_relative(check.margin, check.required) for check in counting]
-    blocked = decision.verdict == "improve" and not any(check.blocks for check in decision.checks)
-    return min(margins, default=-math.inf) if not blocked else -math.inf
+    ineligible = set(decision.reasons) - {check.reason for check in decision.checks}
+    return -math.inf if ineligible else min(margins, default=-math.inf)
 
 
 def _relative(margin: float | None, required: float | None) -> float:
