@@ -69,8 +69,10 @@ def open_recorder(
     )
     writers: list[Any] = [SegmentWriter(run_dir / "metrics", run_id=run_id, attempt=number)]
     if tensorboard:
-        from fitgate.tensorboard import EventWriter  # noqa: PLC0415 - protobuf is only loaded by those who write events
+        from fitgate.tensorboard import EventWriter, session_start  # noqa: PLC0415 - protobuf is only loaded by those who write events
 
         # The loggers' step of the first batch after a resume at global_step G is G.
-        writers.append(EventWriter(run_dir, purge_from=attempt.resumed_step, tags=tags))
+        session = session_start(run_id, info.hparams, info.created)
+        head = [session] if session is not None else []
+        writers.append(EventWriter(run_dir, purge_from=attempt.resumed_step, tags=tags, head=head))
     return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch)

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BufferedWriter
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,10 @@ import google_crc32c
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from fitgate._files import replace_file
 from fitgate.store._schema import Record
 
-__all__ = ["EventWriter"]
+__all__ = ["EventWriter", "append_events"]
 
 _CRC_MASK_DELTA = 0xA282EAD8
 _serial = count()
@@ -35,10 +36,19 @@ class EventWriter:
         folder: the run's folder. The file appears with the first flush.
         purge_from: after a resume: points of earlier files at this step or above are no more.
         tags: other tags for some (stage, name), where one name stands in two stages.
+        head: summaries to begin with, such as the run's hyperparameters.
     """
 
-    def __init__(self, folder: Path, *, purge_from: int | None = None, tags: Mapping[tuple[str, str], str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        purge_from: int | None = None,
+        tags: Mapping[tuple[str, str], str] | None = None,
+        head: Sequence[Summary] = (),
+    ) -> None:
         self._folder = folder
+        self._head = tuple(head)
         self._purge_from = purge_from
         self._tags = dict(tags or {})
         self._file: BufferedWriter | None = None
@@ -73,14 +83,30 @@ class EventWriter:
     def _open(self) -> BufferedWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"
-        file = (self._folder / name).open("xb")
+        file = (self._folder / _new_name(now)).open("xb")
         head = [Event(wall_time=now, file_version="brain.Event:2")]
         if self._purge_from is not None:
             head.append(Event(wall_time=now, step=self._purge_from, session_log=SessionLog(status=SessionLog.START)))
             self._purge_from = None
+        head += [Event(wall_time=now, summary=summary) for summary in self._head]
+        self._head = ()
         file.writelines(_framed(event.SerializeToString()) for event in head)
         return file
+
+
+def append_events(folder: Path, events: Iterable[tuple[int, Summary]]) -> Path:
+    """Add (step, summary) pairs to a run's folder as an event file of their own, whole or not at all."""
+    now = time.time()
+    path = folder / _new_name(now)
+    head = Event(wall_time=now, file_version="brain.Event:2")
+    data = [head, *(Event(wall_time=now, step=step, summary=summary) for step, summary in events)]
+    replace_file(path, lambda file: file.writelines(_framed(event.SerializeToString()) for event in data))
+    return path
+
+
+def _new_name(now: float) -> str:
+    """Sorted by name, the files of a folder are in the order of their making: so TensorBoard reads them."""
+    return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_serial):06d}"
 
 
 def _framed(data: bytes) -> bytes:
