@@ -54,7 +54,7 @@ def diagnose_evidence(evidence: Evidence) -> Diagnosis:
     """The same, of evidence that is already read: a pure function."""
     outcomes = {rule.name: rule.look(evidence) for rule in RULES}
     found = [f for outcome in outcomes.values() if not isinstance(outcome, NotEnough) for f in outcome]
-    explained = {name for rule in RULES if any(f.rule == rule.name for f in found) for name in rule.explains}
+    explained = {name for rule in RULES if any(f.rule == rule.name and f.severity == "problem" for f in found) for name in rule.explains}
     findings = tuple(sorted((f for f in found if f.rule not in explained), key=_strength))
     return Diagnosis(
         findings=findings,

@@ -64,16 +64,18 @@ class Goal:
         better_high: whether a greater value is a better one.
         required: the number to reach; None where it could not be told (no champion yet).
         text: as people wrote it.
+        strict: the bound itself does not pass.
     """
 
     metric: str
     better_high: bool
     required: float | None
     text: str
+    strict: bool = False
 
     def met_by(self, value: float) -> bool:
-        """Whether a value is on the right side. On the bound itself counts; the gate alone decides strictly."""
-        if self.required is None:
+        """Whether a value passes. NaN never does, nor does anything while the bound is unknown."""
+        if self.required is None or (self.strict and value == self.required):
             return False
         return value >= self.required if self.better_high else value <= self.required
 

@@ -15,6 +15,7 @@ from fitgate.store import Run
 
 __all__ = ["class_count", "curves_of", "goals_of", "goals_of_checks", "read_evidence"]
 
+_STRICT = (">", "<")
 _CLASS_COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_labels", "classes", "class_names", "labels")
 
 
@@ -80,7 +81,7 @@ def goals_of(thresholds: Iterable[str | Threshold], champion: Mapping[str, float
 
     Example:
         >>> goals_of(["val_acc >= 0.8"])
-        (Goal(metric='val_acc', better_high=True, required=0.8, text='val_acc >= 0.8'),)
+        (Goal(metric='val_acc', better_high=True, required=0.8, text='val_acc >= 0.8', strict=False),)
     """
     given = [thresholds] if isinstance(thresholds, str | Threshold) else list(thresholds)
     goals = []
@@ -88,7 +89,10 @@ def goals_of(thresholds: Iterable[str | Threshold], champion: Mapping[str, float
         required = threshold.value if isinstance(threshold.value, float) else None
         if required is None and not isinstance(threshold.value, float) and threshold.metric in (champion or {}):
             required = threshold.value.bound((champion or {})[threshold.metric])
-        goals.append(Goal(metric=threshold.metric, better_high=threshold.better_high, required=required, text=str(threshold)))
+        strict = threshold.op in _STRICT
+        goals.append(
+            Goal(metric=threshold.metric, better_high=threshold.better_high, required=required, text=str(threshold), strict=strict)
+        )
     return tuple(goals)
 
 
@@ -100,6 +104,7 @@ def goals_of_checks(checks: Iterable[Mapping[str, Any]]) -> tuple[Goal, ...]:
             better_high=check["op"] in (">=", ">"),
             required=None if check.get("required") is None else float(check["required"]),
             text=str(check["threshold"]),
+            strict=check["op"] in _STRICT,
         )
         for check in checks
     )

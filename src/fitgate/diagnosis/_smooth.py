@@ -6,7 +6,7 @@ import numpy as np
 
 from fitgate.diagnosis._evidence import Floats
 
-__all__ = ["best_so_far", "number", "percent", "smooth", "window_means"]
+__all__ = ["best_so_far", "number", "percent", "scatter", "smooth", "window_means"]
 
 
 def smooth(values: Floats, width: int) -> Floats:
@@ -21,6 +21,20 @@ def smooth(values: Floats, width: int) -> Floats:
     at = np.arange(len(values))
     start, stop = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
     return np.asarray((total[stop] - total[start]) / (stop - start))
+
+
+def scatter(values: Floats) -> float:
+    """The standard deviation of the noise, from second differences: neither a trend nor a gentle bend counts as noise.
+
+    Source: for independent noise the second difference has six times its variance (von Neumann et al., 1941).
+
+    Example:
+        >>> scatter(np.array([1.0, 2.0, 3.0, 4.0]))
+        0.0
+    """
+    if len(values) < 3:  # noqa: PLR2004 - what a second difference needs
+        return 0.0
+    return float(np.sqrt((np.diff(values, 2) ** 2).mean() / 6))
 
 
 def window_means(values: Floats, windows: int) -> Floats:

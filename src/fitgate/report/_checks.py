@@ -84,14 +84,8 @@ def _row(check: Mapping[str, Any], goal: Goal, evidence: Evidence) -> CheckRow:
         waived=bool(check.get("waived")),
         best=best,
         best_step=best_step,
-        best_passes=_holds(goal, str(check["op"]), best),
+        best_passes=None if best is None or goal.required is None else goal.met_by(best),
     )
-
-
-def _holds(goal: Goal, op: str, value: float | None) -> bool | None:
-    if value is None or goal.required is None:
-        return None
-    return goal.met_by(value) and (value != goal.required or "=" in op)
 
 
 def _curve(metric: str, evidence: Evidence) -> Curve | None:

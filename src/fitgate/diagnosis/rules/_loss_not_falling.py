@@ -82,5 +82,9 @@ def _error_of_difference(values: Floats) -> float:
 
 
 RULE = Rule(
-    name="loss_not_falling", look=look, explains=("underfit", "slow_convergence", "overtraining", "stopped_too_early", "ran_too_long")
-)
+    name="loss_not_falling",
+    look=look,
+    explains=(
+        "underfit", "slow_convergence", "out_of_reach", "within_reach", "stopped_too_early", "ran_too_long", "overtraining", "noise",
+    ),
+)  # fmt: skip

@@ -68,4 +68,11 @@ def _finding(curve: Curve, also: list[str]) -> Finding:
     )
 
 
-RULE = Rule(name="non_finite", look=look, explains=("loss_not_falling", "spike", "underfit", "slow_convergence", "overtraining"))
+RULE = Rule(
+    name="non_finite",
+    look=look,
+    explains=(
+        "loss_not_falling", "learning_rate", "underfit", "slow_convergence", "spike",
+        "out_of_reach", "within_reach", "stopped_too_early", "ran_too_long", "overtraining",
+    ),
+)  # fmt: skip

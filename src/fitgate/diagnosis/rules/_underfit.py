@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fitgate.diagnosis._evidence import Evidence, Goal
+import numpy as np
+
+from fitgate.diagnosis._evidence import Evidence, Floats, Goal
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule, Severity
 from fitgate.diagnosis._hparams import train_mode_note, train_mode_reasons
 from fitgate.diagnosis._names import ACCURACY
@@ -21,7 +23,8 @@ def look(evidence: Evidence) -> Outcome:
     """Compare the last validations, and training beside them, with the threshold.
 
     Default and source: both under what is asked and close together (CS231n, notes 3): an accuracy within .05, anything
-    else within 10 % of its training value. Low needs a measure: it is the threshold.
+    else within 10 % of its training value. Low needs a measure: it is the threshold. A metric whose pace would reach it
+    in a run twice as long is not underfit yet.
     Least evidence: a threshold, on a metric with 4 validations that training has too.
     With dropout or augmentation on, training looks worse than it is, and the finding is a hint.
     """
@@ -40,11 +43,18 @@ def _enough(pair: Pair) -> bool:
     return pair.train is not None and len(pair.train) > 0 and len(pair.validation) >= LEAST_VALIDATIONS
 
 
+def _on_its_way(goal: Goal, values: Floats) -> bool:
+    """Whether the pace of the second half would reach the threshold within as many validations again."""
+    half = values[len(values) // 2 :]
+    slope = float(np.polyfit(np.arange(len(half)), half, 1)[0]) if len(half) > 1 else 0.0
+    return goal.met_by(float(half.mean()) + slope * (len(half) / 2 + len(values)))
+
+
 def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
     validation, train = float(pair.validation.value[-LAST:].mean()), float(windowed_train(pair)[-LAST:].mean())
     close = abs(train - validation) <= (CLOSE_ACCURACY if pair.quantity == ACCURACY else CLOSE_SHARE * abs(train))
-    ever = any(goal.met_by(v) for v in pair.validation.value)
-    if goal.met_by(train) or goal.met_by(validation) or ever or not close:
+    ever = any(goal.met_by(v) for v in pair.validation.value.tolist())
+    if goal.met_by(train) or goal.met_by(validation) or ever or not close or _on_its_way(goal, pair.validation.value):
         return None
     severity: Severity = "hint" if train_mode_reasons(evidence.hparams) else "problem"
     assert pair.train is not None
