@@ -1,0 +1,74 @@
+"""An accuracy that goes up and down instead of up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fitgate.diagnosis._evidence import Evidence, Floats
+from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
+from fitgate.diagnosis._names import ACCURACY
+from fitgate.diagnosis._noise import chance_error
+from fitgate.diagnosis._pairs import pairs
+from fitgate.diagnosis._smooth import number, percent
+
+__all__ = ["RULE"]
+
+FALL = 0.05
+SHARE = 0.25
+LEAST_VALIDATIONS = 8
+LEAST_FALLS = 3
+SQRT_2 = 2**0.5
+"""The error of a difference is greater than that of either value."""
+
+
+def look(evidence: Evidence) -> Outcome:
+    """Count the falls of the validation accuracy from a peak to the next trough.
+
+    Default and source: falls of .05 or more, a quarter as many as there are epochs (AUTOTRAINER, which looks at the training
+    accuracy; validation shows the same without the average over an epoch). A fall within what so few
+    validation samples do by chance counts for nothing, where their number can be told from the values.
+    Least evidence: 8 validations of an accuracy.
+    """
+    pair = next((p for p in pairs(evidence) if p.quantity == ACCURACY and len(p.validation) >= LEAST_VALIDATIONS), None)
+    if pair is None:
+        return NOT_ENOUGH
+    curve = pair.validation
+    least = max(FALL, SQRT_2 * chance_error(curve.value))
+    falls = [(start, stop) for start, stop in _falls(curve.value) if curve.value[start] - curve.value[stop] >= least]
+    if len(falls) < max(LEAST_FALLS, SHARE * len(curve)):
+        return []
+    depths = [float(curve.value[start] - curve.value[stop]) for start, stop in falls]
+    steps = (int(curve.global_step[falls[0][0]]), int(curve.global_step[falls[-1][1]]))
+    return [
+        Finding(
+            rule=RULE.name,
+            severity="problem",
+            steps=steps,
+            evidence={
+                "metric": curve.name,
+                "stage": curve.stage,
+                "falls": len(falls),
+                "of_validations": len(curve),
+                "share": len(falls) / len(curve),
+                "deepest": max(depths),
+                "typical": float(np.median(depths)),
+                "least_fall": least,
+            },
+            summary=f"{curve.name} fell by {number(least)} or more {len(falls)} times in {len(curve)} validations ({percent(len(falls) / len(curve))}), by {number(max(depths))} at worst.",
+            try_=("Lower the learning rate, or let it decay", "A larger batch, or less momentum"),
+        )
+    ]
+
+
+def _falls(values: Floats) -> list[tuple[int, int]]:
+    """Every stretch over which the values only fall: first and last index."""
+    found, start = [], 0
+    for index in range(1, len(values) + 1):
+        if index == len(values) or values[index] > values[index - 1]:
+            if index - 1 > start and values[start] > values[index - 1]:
+                found.append((start, index - 1))
+            start = index
+    return found
+
+
+RULE = Rule(name="oscillation", look=look)
