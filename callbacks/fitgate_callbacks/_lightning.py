@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from fitgate.store._run_file import FitFacts
 
@@ -36,14 +39,17 @@ else:
 
 __all__ = [
     "Callback",
+    "ChosenCheckpoint",
     "LightningModule",
     "LoggedValues",
+    "ModelCheckpoint",
     "Trainer",
     "choose_checkpoint",
     "end_of_fit_checkpoint",
     "fetch_values",
     "fit_facts",
     "number_or_tensor",
+    "shards_weights",
     "versions",
 ]
 
@@ -222,36 +228,81 @@ def _stopped_on_non_finite(early_stopping: Any) -> bool:  # noqa: ANN401 - Early
     return getattr(getattr(early_stopping, "stopping_reason", None), "name", "") == "NON_FINITE_METRIC"
 
 
-def choose_checkpoint(trainer: Trainer, which: str) -> tuple[str | None, Any]:
-    """The path of the checkpoint that would ship, and the ModelCheckpoint that chose it.
+@dataclass(frozen=True)
+class ChosenCheckpoint:
+    """The checkpoint that would ship.
+
+    Attributes:
+        path: where it is; None for the weights at the end of fit; empty where nothing was saved.
+        monitor, mode: what chose it; None where nothing did.
+        trusted: this fit wrote it, so it may be unpickled.
+        problem: why it can't be judged, in words; None when nothing speaks against it.
+    """
+
+    path: str | None
+    monitor: str | None = None
+    mode: str | None = None
+    trusted: bool = False
+    problem: str | None = None
+
+
+def choose_checkpoint(trainer: Trainer, which: Any) -> ChosenCheckpoint:  # noqa: ANN401 - ModelCheckpoint of either namespace
+    """Which checkpoint would ship.
 
     Args:
         trainer: after fit, or before it to see whether the choice is clear.
-        which: `"best"`, `"last"` or a path.
-
-    Returns:
-        `(None, None)` where there is no ModelCheckpoint: the weights at the end of fit are meant.
+        which: `"best"`, `"last"`, a path, or one of the trainer's ModelCheckpoints, whose best is meant.
 
     Raises:
-        ValueError: there are several ModelCheckpoints.
+        ValueError: there are several ModelCheckpoints, the one given is not among the trainer's callbacks, or `"last"` is
+            wanted of one that keeps none.
     """
-    if which not in ("best", "last"):
-        return which, None
     callbacks: list[Any] = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
+    if not isinstance(which, str):
+        if not any(callback is which for callback in callbacks):
+            message = "GateCallback: the ModelCheckpoint given as checkpoint= is not among the trainer's callbacks; add it there"
+            raise ValueError(message)
+        return _chosen(which, "best")
+    if which not in ("best", "last"):
+        return ChosenCheckpoint(which)
     if len(callbacks) > 1:
         monitors = ", ".join(repr(c.monitor) for c in callbacks)
         message = (
-            f"GateCallback: there are {len(callbacks)} ModelCheckpoints (monitoring {monitors}); give the path of the checkpoint to judge"
+            f"GateCallback: there are {len(callbacks)} ModelCheckpoints (monitoring {monitors}); give the one to judge, or a path: "
+            "GateCallback(…, checkpoint=that_one)"
         )
         raise ValueError(message)
-    if not callbacks:
-        return None, None
-    (callback,) = callbacks
-    path = callback.best_model_path if which == "best" else callback.last_model_path or callback.best_model_path
-    return str(path), callback
+    return _chosen(callbacks[0], which) if callbacks else ChosenCheckpoint(None)
+
+
+def _chosen(callback: Any, which: str) -> ChosenCheckpoint:  # noqa: ANN401
+    name = f"{type(callback).__name__}(monitor={callback.monitor!r})"
+    mode = callback.mode if callback.monitor else None
+    score = callback.best_model_score
+    problem = None
+    if which == "last":
+        if not callback.save_last:
+            message = f"GateCallback(checkpoint='last') needs a ModelCheckpoint that keeps the last one; {name} has save_last={callback.save_last!r}"
+            raise ValueError(message)
+        path = callback.last_model_path
+        if not path:
+            problem = f"{name} saved no last checkpoint: none was due before the end of fit"
+    else:
+        path = callback.best_model_path
+        if not path:
+            why = "save_top_k=0 keeps none" if callback.save_top_k == 0 else "none was due before the end of fit"
+            problem = f"{name} saved no checkpoint: {why}"
+        elif callback.monitor and score is not None and not torch.isfinite(torch.as_tensor(score)):
+            problem = f"{name} never saw a finite value, so its best checkpoint is not the best of anything"
+    return ChosenCheckpoint(str(path), callback.monitor, mode, trusted=True, problem=problem)
 
 
 def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
     """The weights at the end of fit, in the form of a checkpoint."""
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)  # noqa: SLF001 - what save_checkpoint writes
     return checkpoint
+
+
+def shards_weights(trainer: Trainer) -> bool:
+    """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
+    return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)

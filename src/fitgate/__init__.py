@@ -6,7 +6,7 @@ Example:
     'deploy'
 """
 
-from fitgate.errors import CheckpointError, ExportError, FitgateError, RunNotFoundError, StoreError, ThresholdError
+from fitgate.errors import CheckpointError, ExportError, FitgateError, RegistryError, RunNotFoundError, StoreError, ThresholdError
 from fitgate.gate import Champion, Check, Decision, Threshold, evaluate, margin
 from fitgate.store import ManualRun, Run, Store, start_run
 
@@ -18,6 +18,7 @@ __all__ = [
     "ExportError",
     "FitgateError",
     "ManualRun",
+    "RegistryError",
     "Run",
     "RunNotFoundError",
     "Store",

@@ -13,7 +13,7 @@ import msgspec
 
 from fitgate.errors import StoreError
 
-__all__ = ["decode_json", "encode_json", "fsync_folder", "replace_file", "sha256_of"]
+__all__ = ["decode_json", "encode_json", "fsync_file", "fsync_folder", "replace_file", "sha256_of"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,12 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, durable: b
         raise
     if durable:
         fsync_folder(path.parent)
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def fsync_folder(folder: Path) -> None:

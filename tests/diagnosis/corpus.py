@@ -183,7 +183,14 @@ def diagnoses(seeds: range, cases: tuple[Case, ...] = CASES) -> Iterator[tuple[C
 
 def table(seeds: range = TABLE_SEEDS, *, verbose: bool = False) -> str:
     """Per rule: in how many runs that have its fault it was found, and in how many that don't it was raised."""
-    due, found, false, healthy, clean, problems = dict.fromkeys(_names(), 0), dict.fromkeys(_names(), 0), dict.fromkeys(_names(), 0), 0, dict.fromkeys(_names(), 0), 0
+    due, found, false, healthy, clean, problems = (
+        dict.fromkeys(_names(), 0),
+        dict.fromkeys(_names(), 0),
+        dict.fromkeys(_names(), 0),
+        0,
+        dict.fromkeys(_names(), 0),
+        0,
+    )
     for case, seed, diagnosis in diagnoses(seeds):
         raised = {f.rule: f.severity for f in diagnosis.findings}
         if not case.must:
@@ -200,9 +207,12 @@ def table(seeds: range = TABLE_SEEDS, *, verbose: bool = False) -> str:
             flag = f"  MISSED {sorted(missing)}" if missing else ""
             flag += f"  FALSE {sorted(extra)}" if extra else ""
             print(f"{case.name} [{seed}]: {raised}{flag}")
-    rows = [f"| {name.replace('_', ' ')} | {found[name]} of {due[name]} | {due[name] - found[name]} | {false[name]} of {clean[name]} |" for name in _names()]
+    rows = [
+        f"| {name.replace('_', ' ')} | {found[name]} of {due[name]} | {due[name] - found[name]} | {false[name]} of {clean[name]} |"
+        for name in _names()
+    ]
     head = ["| rule | found | missed | falsely raised |", "|---|---:|---:|---:|"]
-    return "\n".join([*head, *rows, "", f"Healthy runs with a finding of severity \"problem\": {problems} of {healthy}."])
+    return "\n".join([*head, *rows, "", f'Healthy runs with a finding of severity "problem": {problems} of {healthy}.'])
 
 
 def _names() -> list[str]:

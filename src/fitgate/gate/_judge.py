@@ -62,8 +62,8 @@ def judge(
     else:
         by = f"best by {checkpoint.monitor}" if checkpoint.monitor else "the checkpoint"
         judged = Judged(global_step=checkpoint.global_step, epoch=checkpoint.epoch, checkpoint=checkpoint.path, source=by)
-        if checkpoint.global_step is None:
-            reasons = (*reasons, f"the checkpoint {checkpoint.path} can't be read")
+        if checkpoint.problem is not None or checkpoint.global_step is None:
+            reasons = (*reasons, checkpoint.problem or f"the checkpoint {checkpoint.path} can't be read")
     metrics = metrics_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
     return evaluate(thresholds, metrics, champion=champion, ineligible=reasons, judged=judged, allowed=allow)
 

@@ -41,13 +41,17 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRef:
-    """The checkpoint that a fit chose: `global_step` says which points belong to it."""
+    """The checkpoint that a fit chose: `global_step` says which points belong to it.
+
+    `problem` says why it can't be judged, in words; None when nothing speaks against it.
+    """
 
     path: str
     global_step: int | None = None
     epoch: int | None = None
     monitor: str | None = None
     mode: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,76 @@
+"""Thresholds on the exported files: judged after the export, once all others have passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from fitgate.errors import ThresholdError
+from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
+from fitgate.gate import Check, Decision, Threshold, evaluate, nearest_names
+
+__all__ = ["check_artifact_thresholds", "only_artifact_left", "with_artifact"]
+
+_PREFIX = "artifact."
+
+
+def check_artifact_thresholds(thresholds: Iterable[Threshold]) -> tuple[str, ...]:
+    """Check the names of thresholds on exported files.
+
+    Returns:
+        Those that take an example input, to time the model with.
+
+    Raises:
+        ThresholdError: (a `ValueError`) one of them is not measured.
+    """
+    timed = []
+    for threshold in thresholds:
+        if not threshold.metric.startswith(_PREFIX):
+            continue
+        if threshold.metric not in ARTIFACT_METRICS:
+            near = nearest_names(threshold.metric, ARTIFACT_METRICS) or ARTIFACT_METRICS
+            message = f"can't judge {str(threshold)!r}: {threshold.metric!r} is not measured of an export; measured are {', '.join(near)}"
+            raise ThresholdError(message)
+        if threshold.metric in TIMED_METRICS:
+            timed.append(str(threshold))
+    return tuple(timed)
+
+
+def only_artifact_left(decision: Decision) -> bool:
+    """Whether nothing but what only an export can tell stands between this decision and `deploy`."""
+    waiting = {check.reason for check in decision.checks if check.blocks and check.threshold.metric.startswith(_PREFIX)}
+    return all(reason in waiting for reason in decision.reasons)
+
+
+def with_artifact(
+    decision: Decision, metrics: Mapping[str, float], *, champion: Mapping[str, float] | None = None, differs: Sequence[str] = ()
+) -> Decision:
+    """The decision once the export is measured and proven.
+
+    Args:
+        decision: of all thresholds, before the export.
+        metrics: the export's `artifact.*` values.
+        champion: the live version's values.
+        differs: what is not proven; any one makes the verdict `improve`.
+
+    Example:
+        >>> before = evaluate(["acc > 0.8", "artifact.size_mb <= 20"], {"acc": 0.9})
+        >>> before.verdict, with_artifact(before, {"artifact.size_mb": 3.5}).verdict
+        ('improve', 'deploy')
+    """
+    checks = tuple(_again(check, metrics, champion) for check in decision.checks)
+    stale = {check.reason for check in decision.checks if check.blocks}
+    reasons = [*differs, *(r for r in decision.reasons if r not in stale), *(c.reason for c in checks if c.blocks)]
+    return replace(
+        decision,
+        verdict="improve" if reasons else "deploy",
+        checks=checks,
+        reasons=tuple(reasons),
+        metrics={**decision.metrics, **metrics},
+    )
+
+
+def _again(check: Check, metrics: Mapping[str, float], champion: Mapping[str, float] | None) -> Check:
+    if not check.threshold.metric.startswith(_PREFIX):
+        return check
+    return evaluate([check.threshold], metrics, champion=champion).checks[0]
