@@ -28,7 +28,8 @@ class _Group(TyperGroup):
             getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _show_warning  # type: ignore[assignment]  # its other arguments go unused
+                warnings.showwarning = _show_warning
+                warnings.filterwarnings("always", category=UserWarning, module="fitgate")
                 return super().invoke(ctx)
         except FitgateError as error:
             typer.echo(f"fitgate: {error}", err=True)
@@ -45,14 +46,17 @@ def build_app(commands: Iterable[Command]) -> typer.Typer:
     return app
 
 
-def _fitgate(
-    *,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    """Turn a Lightning training run into evidence, and the evidence into a decision: deploy or improve."""
-    if show_version:
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer gives the option's value
+    if wanted:
         typer.echo(f"fitgate {version('fitgate')}")
         raise typer.Exit
+
+
+def _fitgate(
+    *,
+    _: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    """Turn a Lightning training run into evidence, and the evidence into a decision: deploy or improve."""
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:  # noqa: ANN401 - the hook's own signature

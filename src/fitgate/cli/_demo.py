@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +27,10 @@ def demo(
 
     Exit codes: 0 when it ran as meant, whatever the verdict; 2 when something it needs is missing.
     """
-    try:
-        from fitgate_callbacks.demo import run_demo  # noqa: PLC0415 - training loads torch and Lightning
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "sklearn":
-            raise
+    # Looked for first: torch and Lightning take seconds to load.
+    if importlib.util.find_spec("sklearn") is None:
         message = 'the demo trains on scikit-learn\'s digits, and scikit-learn is not installed: pip install "fitgate[demo]"'
-        raise FitgateError(message) from error
+        raise FitgateError(message)
+    from fitgate_callbacks.demo import run_demo  # noqa: PLC0415 - only training loads torch and Lightning
+
     run_demo(strict=strict, runs=runs, deploy=deploy, epochs=epochs, seed=seed)

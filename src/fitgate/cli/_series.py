@@ -19,6 +19,7 @@ class Series:
         count: points recorded.
         last, last_step: the latest value, NaN and infinities included, and the loggers' step of it.
         best, best_step: the best finite value; None where there is none.
+        best_global_step: the optimizer steps taken by then, which is what a checkpoint counts.
         better: which way is better, `"high"` or `"low"`.
     """
 
@@ -29,6 +30,7 @@ class Series:
     last_step: int
     best: float | None
     best_step: int | None
+    best_global_step: int | None
     better: str
 
 
@@ -53,5 +55,6 @@ def series_of(curve: Curve, *, better_high: bool) -> Series:
         last_step=int(curve.step[-1]),
         best=None if index is None else float(finite.value[index]),
         best_step=None if index is None else int(finite.step[index]),
+        best_global_step=None if index is None else int(finite.global_step[index]),
         better="high" if better_high else "low",
     )

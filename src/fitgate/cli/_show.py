@@ -49,10 +49,10 @@ def show(
         print_json(_as_dict(found, series, gate))
         return
     console = terminal()
+    curves = _curves(evidence, metric or (), width=console.width, colour=console.color_system is not None)
     console.print(_head(found), crop=False)
     console.print(Padding(_table(series, narrow=console.width < NARROW), (1, 0, 1, 2), expand=False))
-    for curve in _curves(evidence, metric or (), width=console.width, colour=console.color_system is not None):
-        console.print(curve, crop=False)
+    console.print(*curves, crop=False)
     if gate:
         console.print(decision_part(gate, found.id, encoding=console.encoding), crop=False)
 
@@ -98,7 +98,9 @@ def _table(series: Sequence[Series], *, narrow: bool) -> RenderableType:
         table.add_column(column, justify="right", no_wrap=True)
     for one in sorted(series, key=lambda s: (("validate", "test", "train").index(s.stage), s.name)):
         best = "–" if one.best is None else f"{one.best:.4g} {'↑' if one.better == 'high' else '↓'}"
-        table.add_row(one.name, one.stage, str(one.count), f"{one.last:.4g}", best, "–" if one.best_step is None else str(one.best_step))
+        # The step that checkpoints and the decision below count, not the loggers'.
+        at = "–" if one.best_global_step is None else str(one.best_global_step)
+        table.add_row(one.name, one.stage, str(one.count), f"{one.last:.4g}", best, at)
     return table
 
 
