@@ -8,6 +8,7 @@ Example:
 
 from fitgate.errors import CheckpointError, ExportError, FitgateError, RegistryError, RunNotFoundError, StoreError, ThresholdError
 from fitgate.gate import Champion, Check, Decision, Threshold, evaluate
+from fitgate.serving import DeployedModel, open_model
 from fitgate.store import ManualRun, Run, Store, start_run
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Check",
     "CheckpointError",
     "Decision",
+    "DeployedModel",
     "ExportError",
     "FitgateError",
     "ManualRun",
@@ -26,5 +28,6 @@ __all__ = [
     "Threshold",
     "ThresholdError",
     "evaluate",
+    "open_model",
     "start_run",
 ]
