@@ -8,6 +8,7 @@ Example:
 
 from fitgate.errors import CheckpointError, ExportError, FitgateError, RegistryError, RunNotFoundError, StoreError, ThresholdError
 from fitgate.gate import Champion, Check, Decision, Threshold, evaluate, margin
+from fitgate.serving import DeployedModel, open_model
 from fitgate.store import ManualRun, Run, Store, start_run
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Check",
     "CheckpointError",
     "Decision",
+    "DeployedModel",
     "ExportError",
     "FitgateError",
     "ManualRun",
@@ -27,5 +29,6 @@ __all__ = [
     "ThresholdError",
     "evaluate",
     "margin",
+    "open_model",
     "start_run",
 ]

@@ -6,6 +6,7 @@ Source: "Model Cards" in the Hub's documentation; the metadata is YAML between t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,7 +99,7 @@ def model_card(
 
 def _metadata(model: str, run_id: str, metrics: Mapping[str, float | None]) -> dict[str, Any]:
     results = [
-        {"type": _TYPES.get(name.split("/")[0].rsplit("_", 1)[-1].lower(), name), "name": name, "value": value}
+        {"type": _type(name), "name": name, "value": value}
         for name, value in sorted(metrics.items())
         if value is not None and math.isfinite(value) and not name.startswith("artifact.")
     ]
@@ -109,6 +110,12 @@ def _metadata(model: str, run_id: str, metrics: Mapping[str, float | None]) -> d
             {"name": model, "results": [{"task": {"type": "other", "name": "validation"}, "dataset": dataset, "metrics": results}]}
         ]
     return metadata
+
+
+def _type(name: str) -> str:
+    """The Hub's name for a metric, where ours says which it is; else ours."""
+    bare = re.sub(r"(/dataloader_idx_\d+|_epoch|_step)+$", "", name)
+    return _TYPES.get(re.split(r"[^A-Za-z0-9]", bare)[-1].lower(), name)
 
 
 def _version() -> str:

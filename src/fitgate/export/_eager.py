@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
+from fitgate.export._messages import short
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,7 +39,7 @@ def eager_model(module: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
             hook(content)  # as Lightning does before it loads the weights
         model.load_state_dict(content["state_dict"], strict=bool(getattr(module, "strict_loading", True)))
     except Exception as error:
-        message = f"the checkpoint's weights don't fit {type(module).__name__}: {error}"
+        message = f"the checkpoint's weights don't fit {type(module).__name__}: {short(error)}"
         raise ExportError(message) from error
     return model.cpu().eval().requires_grad_(requires_grad=False)
 
@@ -86,7 +87,9 @@ def call(model: nn.Module, example: Example) -> list[tuple[str, Tensor]]:
         with torch.no_grad():
             outputs = model(*given.args, **given.kwargs)
     except Exception as error:
-        message = f"{type(model).__name__}.forward fails on the example input in eval mode on the CPU: {type(error).__name__}: {error}"
+        message = (
+            f"{type(model).__name__}.forward fails on the example input in eval mode on the CPU: {type(error).__name__}: {short(error)}"
+        )
         raise ExportError(message) from error
     return _unique(list(flat_outputs(outputs)), set(example.names))
 
@@ -107,7 +110,7 @@ def copy_module(module: nn.Module) -> nn.Module:
         except Exception:  # noqa: BLE001 - whatever an attribute raises that does not like to be copied
             model = _copy_by_parts(shell, {})
     except Exception as error:
-        message = f"{type(module).__name__} can't be copied, and export works on a copy: {type(error).__name__}: {error}"
+        message = f"{type(module).__name__} can't be copied, and export works on a copy: {type(error).__name__}: {short(error)}"
         raise ExportError(message) from error
     for parent in list(model.modules()):
         for name, child in parent.named_children():

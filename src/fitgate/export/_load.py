@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fitgate.errors import CheckpointError
+from fitgate.export._messages import short
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint"]
 
@@ -47,11 +48,11 @@ def load_checkpoint(path: str, *, trusted: bool) -> LoadedCheckpoint | None:
     except FileNotFoundError:
         return None
     except Exception as error:
-        message = f"the checkpoint {path} can't be read: {_short(error)}"
+        message = f"the checkpoint {path} can't be read: {_what(error)}"
         if not trusted and "weights_only" in str(error).lower().replace(" ", "_"):
             message = (
                 f"the checkpoint {path} was given by path, so it is loaded with weights_only=True, and it holds more than that admits "
-                f"({_short(error)}). Let the ModelCheckpoint that wrote it choose it (checkpoint='best' or the instance), or save it with "
+                f"({_what(error)}). Let the ModelCheckpoint that wrote it choose it (checkpoint='best' or the instance), or save it with "
                 "plain hyperparameters"
             )
         raise CheckpointError(message) from error
@@ -61,8 +62,7 @@ def load_checkpoint(path: str, *, trusted: bool) -> LoadedCheckpoint | None:
     return LoadedCheckpoint(content, sha256)
 
 
-def _short(error: Exception) -> str:
-    """The line that says what; torch adds a page on what to do."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (telling or lines or [type(error).__name__])[0]
+def _what(error: Exception) -> str:
+    """Which global a checkpoint asks for, where that is what it is refused for."""
+    telling = [line.strip() for line in str(error).splitlines() if "Unsupported" in line]
+    return telling[0] if telling else short(error)

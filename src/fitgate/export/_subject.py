@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fitgate.errors import ExportError
 from fitgate.export._eager import call, eager_model, plain_names
 from fitgate.export._example import Example, forward_of, has_forward, make_example
+from fitgate.export._messages import short
+from fitgate.export._quiet import quiet
 from fitgate.export._shipped import Shipped, shipped_checkpoint
 from fitgate.registry import Signature, TensorSpec
 
@@ -66,11 +68,11 @@ class Subject:
         shapes = [{0: batch} if batched else None for batched in traced.batched]
         bound_shapes = _bind(self.model, shapes, traced)
         try:
-            with torch.no_grad():
+            with quiet(), torch.no_grad():
                 return torch.export.export(self.model, traced.args, dict(traced.kwargs), dynamic_shapes=bound_shapes, strict=False)
         except Exception as error:
             name = type(self.model).__name__
-            message = f"{name}.forward can't be written down as a graph with a dynamic batch dimension: {error}"
+            message = f"{name}.forward can't be written down as a graph with a dynamic batch dimension: {short(error)}"
             raise ExportError(message) from error
 
 

@@ -78,7 +78,9 @@ class Manifest:
 
 def encode_manifest(content: Mapping[str, Any]) -> bytes:
     """The bytes of manifest.json: `content`, and under `digest` the SHA-256 of it written without that key."""
-    bare = {key: value for key, value in content.items() if key != "digest"}
+    # Once through JSON, so that what is read back later gives the same bytes.
+    plain = msgspec.json.decode(encode_json(content))
+    bare = {key: value for key, value in plain.items() if key != "digest"}
     return encode_json({**bare, "digest": hashlib.sha256(encode_json(bare)).hexdigest()})
 
 

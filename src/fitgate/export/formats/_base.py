@@ -46,7 +46,7 @@ class Format(ABC):
 
     def missing(self) -> tuple[str, ...]:
         """The packages that are not installed."""
-        return tuple(package for package in self.packages if importlib.util.find_spec(package) is None)
+        return _not_installed(self.packages)
 
     def complaint(self, module: nn.Module) -> str | None:  # noqa: ARG002 - for those that have something to say
         """Why this module can't be written so; known before training. None when nothing speaks against it."""
@@ -90,10 +90,16 @@ class GraphFormat(Format):
 
     Attributes:
         rank: of several in one version the one with the lowest rank serves.
+        runtime: the packages that running it takes; fewer than writing it does.
     """
 
     graph: ClassVar[bool] = True
     rank: ClassVar[int] = 100
+    runtime: ClassVar[tuple[str, ...]] = ("torch",)
+
+    def missing_to_run(self) -> tuple[str, ...]:
+        """The packages of the runtime that are not installed."""
+        return _not_installed(self.runtime)
 
     def complaint(self, module: nn.Module) -> str | None:
         """A graph is one of forward."""
@@ -129,3 +135,7 @@ class GraphFormat(Format):
                 raise ExportError(message) from error
 
         return play
+
+
+def _not_installed(packages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(package for package in packages if importlib.util.find_spec(package) is None)

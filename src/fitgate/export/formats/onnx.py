@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fitgate.errors import ExportError
+from fitgate.export._messages import short
+from fitgate.export._quiet import quiet
 from fitgate.export.formats._base import GraphFormat, Run
 from fitgate.registry import Signature
 
@@ -22,6 +24,7 @@ class _Onnx(GraphFormat):
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     extra: ClassVar[str | None] = "onnx"
     rank: ClassVar[int] = 10
+    runtime: ClassVar[tuple[str, ...]] = ("onnxruntime",)
 
     def save(self, subject: Subject, folder: Path) -> None:
         """Write model.onnx, weights included."""
@@ -29,14 +32,16 @@ class _Onnx(GraphFormat):
 
         assert subject.signature is not None
         names = [spec.name for spec in subject.signature.inputs], [spec.name for spec in subject.signature.outputs]
+        program = subject.program
         try:
-            program = torch.onnx.export(
-                subject.program, (), input_names=names[0], output_names=names[1], dynamo=True, external_data=False, verbose=False
-            )
-            assert program is not None
-            program.save(folder / self.file, external_data=False)
+            with quiet():
+                written = torch.onnx.export(
+                    program, (), input_names=names[0], output_names=names[1], dynamo=True, external_data=False, verbose=False
+                )
+            assert written is not None
+            written.save(folder / self.file, external_data=False)
         except Exception as error:
-            message = f"the model can't be written as ONNX: {error}"
+            message = f"the model can't be written as ONNX: {short(error)}"
             raise ExportError(message) from error
 
     def open(self, folder: Path, signature: Signature, *, threads: int | None = None) -> Run:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fitgate.errors import ExportError
+from fitgate.export._quiet import quiet
 from fitgate.export._threads import computing_on
 from fitgate.export.formats._base import GraphFormat, Run
 from fitgate.registry import Signature
@@ -26,7 +27,9 @@ class _TorchExport(GraphFormat):
         """Write model.pt2."""
         import torch  # noqa: PLC0415 - the core loads torch only to export
 
-        torch.export.save(subject.program, folder / self.file)
+        program = subject.program
+        with quiet():
+            torch.export.save(program, folder / self.file)
 
     def open(self, folder: Path, signature: Signature, *, threads: int | None = None) -> Run:
         """A module made of the graph alone."""
@@ -36,8 +39,9 @@ class _TorchExport(GraphFormat):
         from fitgate.export._eager import flat_outputs  # noqa: PLC0415 - with torch
 
         try:
-            program = torch.export.load(folder / self.file)
-            module = program.module()
+            with quiet():
+                program = torch.export.load(folder / self.file)
+                module = program.module()
         except Exception as error:
             message = f"torch.export can't load {folder / self.file}: {error}"
             raise ExportError(message) from error
