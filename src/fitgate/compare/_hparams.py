@@ -1,0 +1,79 @@
+"""Hyperparameters of several runs side by side: flat, which of them differ, and which are seeds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+__all__ = ["canonical", "differing_names", "flat", "is_seed", "shown"]
+
+_SEED = re.compile(r"(?i)(?:.*seed|random_state|seed_everything)")
+
+
+def flat(hparams: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested hyperparameters with dotted names.
+
+    Example:
+        >>> dict(flat({"lr": 0.1, "opt": {"momentum": 0.9}}))
+        {'lr': 0.1, 'opt.momentum': 0.9}
+    """
+    for key, value in hparams.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def is_seed(name: str) -> bool:
+    """Whether a hyperparameter is a seed, by the last part of its name.
+
+    Example:
+        >>> [is_seed(name) for name in ("seed", "data.split_seed", "randomSeed", "random_state", "seedling", "lr")]
+        [True, True, True, True, False, False]
+    """
+    return _SEED.fullmatch(re.split(r"[./]", name)[-1]) is not None
+
+
+def differing_names(sides: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names whose value is not the same on all sides, in the order met, seeds last. A missing one is a difference.
+
+    Example:
+        >>> differing_names([{"seed": 1, "lr": 0.1, "width": 8}, {"seed": 2, "lr": 0.2, "width": 8}])
+        ('lr', 'seed')
+    """
+    names = dict.fromkeys(name for side in sides for name in side)
+    differ = [n for n in names if len({canonical(side[n]) if n in side else None for side in sides}) > 1]
+    return tuple(sorted(differ, key=is_seed))
+
+
+def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever run.json holds
+    """Equal bytes for equal values; 1 and 1.0 are equal.
+
+    Example:
+        >>> canonical({"b": 1.0, "a": [1]}) == canonical({"a": [1], "b": 1})
+        True
+    """
+    return msgspec.json.encode(_whole(value), order="deterministic")
+
+
+def shown(value: Any) -> str:  # noqa: ANN401
+    """A value as people write it.
+
+    Example:
+        >>> shown(0.1), shown(True), shown(None), shown([1, 2])
+        ('0.1', 'true', 'null', '[1,2]')
+    """
+    if isinstance(value, str):
+        return value
+    return f"{value:.6g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
