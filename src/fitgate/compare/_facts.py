@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from fitgate.compare._hparams import flat
 from fitgate.compare._model import Mode, RunFacts
+from fitgate.errors import StoreError
+from fitgate.report._changes import flat
+from fitgate.report._files import read_gate
 from fitgate.store import Run
 
 __all__ = ["facts_of", "read_facts"]
@@ -15,12 +16,11 @@ __all__ = ["facts_of", "read_facts"]
 
 def read_facts(run: Run) -> RunFacts:
     """Read a run's facts. A gate.json that is missing or damaged is one without a verdict."""
-    fs = run._fs  # noqa: SLF001 - a run knows its file system, with the credentials that opened it
     try:
-        gate = json.loads(fs.cat_file(f"{run.path}/gate.json"))
-    except (OSError, ValueError):
+        gate = read_gate(run) or {}
+    except StoreError:
         gate = {}
-    return facts_of(run, gate if isinstance(gate, Mapping) else {})
+    return facts_of(run, gate)
 
 
 def facts_of(run: Run, gate: Mapping[str, Any]) -> RunFacts:

@@ -11,10 +11,11 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from fitgate.compare._hparams import canonical, is_seed, shown
+from fitgate.compare._hparams import canonical, is_seed
 from fitgate.compare._model import Curve, Group, MetricChoice, Row
 from fitgate.compare._thin import MOST_POINTS
 from fitgate.compare._words import counted
+from fitgate.report._text import value_text
 
 __all__ = ["ENDED", "group_notes", "seed_groups"]
 
@@ -62,7 +63,7 @@ def _group(members: Sequence[Row], named: Sequence[str]) -> Group:
     values = sorted(statistics.fmean(same) for same in by_seed.values())
     return Group(
         letter="",
-        label=", ".join(f"{name}={shown(value)}" for name, value in hparams.items()) or _common_name(members),
+        label=", ".join(f"{name}={value_text(value)}" for name, value in hparams.items()) or _common_name(members),
         hparams=hparams,
         run_ids=tuple(row.facts.id for row in members),
         values=tuple(values),

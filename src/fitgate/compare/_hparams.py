@@ -1,30 +1,16 @@
-"""Hyperparameters of several runs side by side: flat, which of them differ, and which are seeds."""
+"""Hyperparameters of several runs side by side: which of them differ, and which are seeds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-__all__ = ["canonical", "differing_names", "flat", "is_seed", "shown"]
+__all__ = ["canonical", "differing_names", "is_seed"]
 
 _SEED = re.compile(r"(?i)(?:.*seed|random_state|seed_everything)")
-
-
-def flat(hparams: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested hyperparameters with dotted names.
-
-    Example:
-        >>> dict(flat({"lr": 0.1, "opt": {"momentum": 0.9}}))
-        {'lr': 0.1, 'opt.momentum': 0.9}
-    """
-    for key, value in hparams.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def is_seed(name: str) -> bool:
@@ -57,18 +43,6 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever run.json holds
         True
     """
     return msgspec.json.encode(_whole(value), order="deterministic")
-
-
-def shown(value: Any) -> str:  # noqa: ANN401
-    """A value as people write it.
-
-    Example:
-        >>> shown(0.1), shown(True), shown(None), shown([1, 2])
-        ('0.1', 'true', 'null', '[1,2]')
-    """
-    if isinstance(value, str):
-        return value
-    return f"{value:.6g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from fitgate.compare._errors import ComparisonError
-from fitgate.compare._model import Mode, RunFacts
+from fitgate.compare._model import MODES, Mode, RunFacts
 from fitgate.compare._words import counted
+from fitgate.diagnosis._names import better_high_by_name, on_validation_data
 from fitgate.gate import Threshold, nearest_names
 
 __all__ = ["STAGES", "choose_metric", "choose_mode", "choose_stage", "no_such_metric"]
 
 STAGES = ("validate", "test", "train")
 """Of one name in several stages, the one compared: never train where there is a validation."""
-_VALIDATION = re.compile(r"(?i)(?:.*[/_.-])?(?:val|valid|validation|eval|dev|test)(?:[/_.-].*)?")
-
 Names = Sequence[set[tuple[str, str]]]
 
 
@@ -41,7 +39,7 @@ def choose_metric(facts: Sequence[RunFacts], names_of_runs: Callable[[], Names])
     if monitored:
         return monitored, f"the checkpoints of {count} {of_runs} {'was' if count == 1 else 'were'} chosen by it"
     recorded = [sorted(names) for names in names_of_runs()]
-    validation = [[name for stage, name in names if _on_validation_data(stage, name)] for names in recorded]
+    validation = [[name for stage, name in names if stage != "test" and on_validation_data(name, stage)] for names in recorded]
     accuracy, count = _most_common(name for names in validation for name in dict.fromkeys(names) if _is_accuracy(name))
     if accuracy:
         return accuracy, f"the accuracy on validation data, recorded by {count} {of_runs}"
@@ -61,12 +59,13 @@ def choose_mode(metric: str, facts: Sequence[RunFacts], asked: str = "auto") -> 
 
     Example:
         >>> choose_mode("val_loss", [])
-        ('min', 'by its name, which says "loss"')
+        ('min', 'by its name: low for "loss" and "error", else high')
         >>> choose_mode("f1", [])
-        ('max', 'by its name, which says neither "loss" nor "error"')
+        ('max', 'by its name: low for "loss" and "error", else high')
     """
-    if asked == "min" or asked == "max":  # noqa: PLR1714 - in this form a type checker narrows the text
-        return asked, "as asked"
+    for mode in MODES:
+        if asked == mode:
+            return mode, "as asked"
     if asked != "auto":
         message = f"mode must be 'min', 'max' or 'auto', got {asked!r}"
         raise ComparisonError(message)
@@ -78,8 +77,7 @@ def choose_mode(metric: str, facts: Sequence[RunFacts], asked: str = "auto") -> 
         if said:
             mode, why = said[0]
             return mode, f"by {why}" + (f" and {counted(len(said) - 1, f'more {what}')}" if len(said) > 1 else "")
-    word = next((word for word in ("loss", "error") if word in metric.lower()), None)
-    return ("min", f'by its name, which says "{word}"') if word else ("max", 'by its name, which says neither "loss" nor "error"')
+    return MODES[better_high_by_name(metric)], 'by its name: low for "loss" and "error", else high'
 
 
 def choose_stage(stages: Iterable[str]) -> str:
@@ -113,11 +111,6 @@ def _by_monitors(metric: str, facts: Sequence[RunFacts]) -> list[tuple[Mode, str
 def _most_common(names: Iterable[str]) -> tuple[str | None, int]:
     """Of equally common ones, the first met."""
     return next(iter(Counter(names).most_common(1)), (None, 0))
-
-
-def _on_validation_data(stage: str, name: str) -> bool:
-    """By hand everything is of the stage `train`: there the name tells."""
-    return stage == "validate" or (stage == "train" and _VALIDATION.fullmatch(name) is not None)
 
 
 def _is_accuracy(name: str) -> bool:

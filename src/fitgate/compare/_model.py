@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Comparison", "Curve", "Difference", "Group", "MetricChoice", "Mode", "Point", "Row", "RunFacts", "RunPoints", "Series"]
+__all__ = ["MODES", "Comparison", "Curve", "Difference", "Group", "MetricChoice", "Mode", "Point", "Row", "RunFacts", "RunPoints", "Series"]
 
 Mode = Literal["min", "max"]
+MODES: tuple[Mode, Mode] = ("min", "max")
 Floats = npt.NDArray[np.float64]
 
 

@@ -172,7 +172,7 @@ def _labels(table: pa.Table) -> set[tuple[str, str]]:
     return {(stages[pair % len(stages)], names[pair // len(stages)]) for pair in pairs.tolist()}
 
 
-def _codes(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:
+def _codes(column: pa.ChunkedArray[pa.DictionaryScalar[Any, Any]]) -> tuple[list[str], npt.NDArray[np.int32]]:
     encoded: Any = column.unify_dictionaries().combine_chunks()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
