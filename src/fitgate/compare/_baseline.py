@@ -86,7 +86,8 @@ def _reason(base: Row, row: Row, metric: str, worse_by: float | None, allowed: f
     than = f"than the baseline {base.facts.id}"
     if worse_by is None:
         return f"{row.facts.id} counts as worse {than}: {row.problem}"
-    values = f"({metric} {number(row.best and row.best.value)} against {number(base.best and base.best.value)})"
+    value, start = (None if r.best is None else r.best.value for r in (row, base))
+    values = f"({metric} {number(value)} against {number(start)})"
     if worse_by <= 0:
         how = f"better by {-worse_by:.4g}" if worse_by else "no worse"
         return f"{row.facts.id} is {how} {than} {values}"

@@ -34,11 +34,9 @@ def differences(groups: Sequence[Group], metric: MetricChoice) -> tuple[Differen
         groups: best mean first.
         metric: which way is better.
     """
-    pairs = len(groups) * (len(groups) - 1) // 2
-    if not pairs:
-        return ()
-    alpha = (1 - CONFIDENCE) / pairs
-    means = [_resampled_means(np.array(g.values), seed) if _problem(g) is None else None for seed, g in enumerate(groups)]
+    means = [None if _problem(g) else _resampled_means(np.array(g.values), seed) for seed, g in enumerate(groups)]
+    # Every pair that might have been looked at counts, those with the best one included that are not shown.
+    alpha = (1 - CONFIDENCE) / max(math.comb(sum(m is not None for m in means), 2), 1)
     firsts = range(len(groups)) if len(groups) <= _ALL_PAIRS_UP_TO else range(1)
     return tuple(
         _difference((groups[i], means[i]), (groups[j], means[j]), alpha, metric) for i in firsts for j in range(i + 1, len(groups))

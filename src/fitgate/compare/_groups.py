@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, product
 from string import ascii_uppercase
+from typing import Any
 
 import numpy as np
 
-from fitgate.compare._hparams import canonical, is_seed
+from fitgate.compare._hparams import canonical, differing_names, is_seed
 from fitgate.compare._model import Curve, Group, MetricChoice, Row
 from fitgate.compare._thin import MOST_POINTS
 from fitgate.compare._words import counted
@@ -23,22 +24,22 @@ ENDED = ("completed", "deployed", "improve")
 """The states of a run that came to its end. What others reached is not what they would have reached."""
 
 
-def seed_groups(rows: Sequence[Row], differing: Sequence[str], metric: MetricChoice) -> tuple[Group, ...]:
+def seed_groups(rows: Sequence[Row], metric: MetricChoice) -> tuple[Group, ...]:
     """Group rows by their hyperparameters without seeds; only groups of two runs or more, best mean first.
 
     Runs without any hyperparameter are in no group: what isn't recorded can't be the same.
 
     Args:
         rows: all of a comparison.
-        differing: hyperparameters that are not the same in all rows; they name a group.
         metric: which way is better.
     """
     by_hparams: dict[bytes, list[Row]] = defaultdict(list)
     for row in rows:
         if row.facts.hparams:
             by_hparams[canonical({k: v for k, v in row.facts.hparams.items() if not is_seed(k)})].append(row)
-    named = [name for name in differing if not is_seed(name)]
-    groups = [_group(members, named) for members in by_hparams.values() if len(members) > 1]
+    grouped = [members for members in by_hparams.values() if len(members) > 1]
+    named = [name for name in differing_names([members[0].facts.hparams for members in grouped]) if not is_seed(name)]
+    groups = [_group(members, named) for members in grouped]
     groups.sort(key=lambda g: (g.mean is None, -metric.sign * (g.mean or 0.0), g.run_ids))
     return tuple(replace(group, letter=letter) for group, letter in zip(groups, _letters(), strict=False))
 
@@ -63,7 +64,7 @@ def _group(members: Sequence[Row], named: Sequence[str]) -> Group:
     values = sorted(statistics.fmean(same) for same in by_seed.values())
     return Group(
         letter="",
-        label=", ".join(f"{name}={value_text(value)}" for name, value in hparams.items()) or _common_name(members),
+        label=_label(hparams, named) or _common_name(members),
         hparams=hparams,
         run_ids=tuple(row.facts.id for row in members),
         values=tuple(values),
@@ -78,7 +79,9 @@ def _group(members: Sequence[Row], named: Sequence[str]) -> Group:
 def _why_left_out(row: Row) -> str | None:
     if row.points.problem is not None:
         return row.points.problem
-    return None if row.facts.state in ENDED else row.facts.state
+    if row.facts.state not in ENDED:
+        return row.facts.state
+    return row.problem if row.series is None else None
 
 
 def _seed_of(row: Row) -> object:
@@ -87,6 +90,10 @@ def _seed_of(row: Row) -> object:
         seeds[""] = row.facts.seed
     # Runs whose seed nobody recorded were most likely drawn anew each time.
     return canonical(seeds) if any(value is not None for value in seeds.values()) else row.facts.id
+
+
+def _label(hparams: Mapping[str, Any], named: Sequence[str]) -> str:
+    return ", ".join(f"{name}={value_text(hparams[name])}" if name in hparams else f"no {name}" for name in named)
 
 
 def _common_name(members: Sequence[Row]) -> str:

@@ -24,15 +24,18 @@ def is_seed(name: str) -> bool:
 
 
 def differing_names(sides: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names whose value is not the same on all sides, in the order met, seeds last. A missing one is a difference.
+    """The names whose value is not the same on all sides, in the order met.
+
+    A missing one is a difference, but those with different values come first, and seeds last.
 
     Example:
         >>> differing_names([{"seed": 1, "lr": 0.1, "width": 8}, {"seed": 2, "lr": 0.2, "width": 8}])
         ('lr', 'seed')
     """
     names = dict.fromkeys(name for side in sides for name in side)
-    differ = [n for n in names if len({canonical(side[n]) if n in side else None for side in sides}) > 1]
-    return tuple(sorted(differ, key=is_seed))
+    values = {name: {canonical(side[name]) if name in side else None for side in sides} for name in names}
+    differ = [name for name in names if len(values[name]) > 1]
+    return tuple(sorted(differ, key=lambda name: (is_seed(name), len(values[name] - {None}) < 2)))  # noqa: PLR2004 - two values differ
 
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever run.json holds

@@ -29,12 +29,11 @@ def rank(facts: Sequence[RunFacts], points: Sequence[RunPoints], metric: MetricC
     start = next((r.best for r in rows if r.facts.id == baseline), None)
     if start is not None:
         rows = [replace(r, change=r.best.value - start.value) if r.best and r.facts.id != baseline else r for r in rows]
-    differing = differing_names([r.facts.hparams for r in rows])
-    groups = seed_groups(rows, differing, metric)
+    groups = seed_groups(rows, metric)
     return Comparison(
         metric=metric,
         rows=tuple(rows),
-        differing=differing,
+        differing=differing_names([r.facts.hparams for r in rows]),
         groups=groups,
         differences=differences(groups, metric),
         baseline=baseline,

@@ -166,7 +166,7 @@ class Group:
 
     Attributes:
         letter: A for the best mean, B, …
-        label: the hyperparameters that set it apart.
+        label: the hyperparameters that set it apart from other groups; without any, the runs' name.
         hparams: those, by name.
         run_ids: all its runs.
         values: the best value of each seed that came to its end, ascending; runs that share a seed count once, by their mean.

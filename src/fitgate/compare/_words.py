@@ -1,8 +1,12 @@
-"""Counts and times as people write them."""
+"""Counts, times and ids as people read them."""
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration", "number"]
+import re
+
+__all__ = ["counted", "duration", "number", "undated"]
+
+_DATE = re.compile(r"-?\d{8}-\d{6}-")
 
 
 def counted(count: int, noun: str) -> str:
@@ -43,3 +47,13 @@ def duration(seconds: float | None) -> str:
             parts.append(f"{left // size} {name}")
         left %= size
     return " ".join(parts)
+
+
+def undated(run_id: str) -> str:
+    """An id without its date, which tells no runs apart.
+
+    Example:
+        >>> undated("wide-20261123-084001-quiet-otter"), undated("20261123-084001-quiet-otter")
+        ('wide…quiet-otter', 'quiet-otter')
+    """
+    return _DATE.sub("…", run_id, count=1).removeprefix("…")
