@@ -5,7 +5,8 @@
 
 from fitgate.compare._compare import Progress, compare
 from fitgate.compare._errors import ComparisonError
-from fitgate.compare._model import Comparison, Curve, Difference, Group, MetricChoice, Mode, Point, Row, RunFacts, RunPoints, Series
+from fitgate.compare._model import Comparison, Difference, Group, MetricChoice, Row
+from fitgate.compare._record import Curve, Mode, Point, RunFacts, RunPoints, Series
 
 __all__ = [
     "Comparison",

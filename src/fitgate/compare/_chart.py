@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fitgate.compare._model import Comparison, Curve, Group, Point
+from fitgate.compare._model import Comparison, Group
+from fitgate.compare._record import Curve, Point
 from fitgate.report._plot import _COLOURS, _LOG_FROM, _NO_METADATA, _SIZE, _dress, _for_a_page
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 
-from fitgate.compare._model import Comparison, Row, RunFacts
+from fitgate.compare._model import Comparison, Row
+from fitgate.compare._record import RunFacts
 from fitgate.compare._words import duration, number, undated
 from fitgate.report._text import margin_text, sparkline, value_text
 

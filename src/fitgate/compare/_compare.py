@@ -10,8 +10,9 @@ from fitgate.compare._errors import ComparisonError
 from fitgate.compare._facts import read_facts
 from fitgate.compare._leaderboard import rank
 from fitgate.compare._metric import choose_metric, choose_mode, choose_stage, no_such_metric
-from fitgate.compare._model import Comparison, MetricChoice, RunPoints
+from fitgate.compare._model import Comparison, MetricChoice
 from fitgate.compare._points import read_names, read_points
+from fitgate.compare._record import RunPoints
 from fitgate.store import Run
 
 __all__ = ["Progress", "compare"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fitgate.compare._model import Mode, RunFacts
+from fitgate.compare._record import Mode, RunFacts
 from fitgate.errors import StoreError
 from fitgate.report._changes import flat
 from fitgate.report._files import read_gate

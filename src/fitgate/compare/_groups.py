@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fitgate.compare._hparams import canonical, differing_names, is_seed
-from fitgate.compare._model import Curve, Group, MetricChoice, Row
+from fitgate.compare._model import Group, MetricChoice, Row
+from fitgate.compare._record import Curve
 from fitgate.compare._thin import MOST_POINTS
 from fitgate.compare._words import counted
 from fitgate.report._text import value_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fitgate.compare._baseline import BaselineCheck
-from fitgate.compare._model import Comparison, Difference, Group, Point, Row
+from fitgate.compare._model import Comparison, Difference, Group, Row
+from fitgate.compare._record import Point
 
 __all__ = ["comparison_as_dict"]
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from fitgate.compare._difference import differences
 from fitgate.compare._groups import group_notes, seed_groups
 from fitgate.compare._hparams import differing_names
-from fitgate.compare._model import Comparison, MetricChoice, Row, RunFacts, RunPoints
+from fitgate.compare._model import Comparison, MetricChoice, Row
+from fitgate.compare._record import RunFacts, RunPoints
 from fitgate.compare._words import counted
 
 __all__ = ["rank"]

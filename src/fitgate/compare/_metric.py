@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from fitgate.compare._errors import ComparisonError
-from fitgate.compare._model import MODES, Mode, RunFacts
+from fitgate.compare._record import MODES, Mode, RunFacts
 from fitgate.compare._words import counted
 from fitgate.diagnosis._names import better_high_by_name, on_validation_data
 from fitgate.gate import Threshold, nearest_names

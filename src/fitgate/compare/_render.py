@@ -10,7 +10,8 @@ from fitgate.compare._baseline import BaselineCheck
 from fitgate.compare._chart import COLOURED, DRAWN, Limits, colours_of, curves_svg, finish_of, groups_svg, seeds_svg
 from fitgate.compare._columns import standing
 from fitgate.compare._hparams import is_seed
-from fitgate.compare._model import Comparison, Curve
+from fitgate.compare._model import Comparison
+from fitgate.compare._record import Curve
 from fitgate.compare._text import differences_text, groups_cells, headline, metric_text, unranked_text
 from fitgate.compare._thin import MOST_POINTS
 from fitgate.compare._words import duration, number, undated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fitgate.compare._model import Curve
+from fitgate.compare._record import Curve
 
 __all__ = ["MOST_POINTS", "thin"]
 
