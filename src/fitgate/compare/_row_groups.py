@@ -87,7 +87,7 @@ def split(table: pa.Table, metric: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def labels_in(table: pa.Table) -> set[tuple[str, str]]:
     names, name_of = _codes(table["name"])
     stages, stage_of = _codes(table["stage"])
-    pairs = np.unique(name_of.astype(np.int64) * len(stages) + stage_of)
+    pairs = np.flatnonzero(np.bincount(name_of * len(stages) + stage_of))
     return {(stages[pair % len(stages)], names[pair // len(stages)]) for pair in pairs.tolist()}
 
 
