@@ -10,6 +10,7 @@ Example:
 
 from fitgate.cli._app import build_app
 from fitgate.cli._command import Command
+from fitgate.cli._compare import compare
 from fitgate.cli._demo import demo
 from fitgate.cli._gate import gate
 from fitgate.cli._report import report
@@ -23,6 +24,7 @@ COMMANDS: tuple[Command, ...] = (
     demo,
     runs,
     show,
+    compare,
     gate,
     report,
     tensorboard,
