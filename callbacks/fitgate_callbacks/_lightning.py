@@ -46,6 +46,7 @@ __all__ = [
     "Trainer",
     "choose_checkpoint",
     "end_of_fit_checkpoint",
+    "end_progress_bar",
     "fetch_values",
     "fit_facts",
     "number_or_tensor",
@@ -306,3 +307,13 @@ def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
 def shards_weights(trainer: Trainer) -> bool:
     """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
     return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)
+
+
+def end_progress_bar(trainer: Trainer, module: LightningModule) -> None:
+    """Let the progress bar end now, so that what is printed next comes under it.
+
+    RichProgressBar redraws itself at the bottom until its own `teardown`, which may come after ours; it may be called twice.
+    """
+    bar: Any = trainer.progress_bar_callback
+    if any(kind.__name__ == "RichProgressBar" for kind in type(bar).__mro__):
+        bar.teardown(trainer, module, "fit")

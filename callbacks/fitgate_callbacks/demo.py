@@ -19,10 +19,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from fitgate.gate import Decision, decision_as_dict
-from fitgate.report import build_report, write_report
-from fitgate.store import Store
-from fitgate.summary import command_line, labelled, print_summary, shown_path
+from fitgate.gate import Decision
+from fitgate.summary import command_line, labelled, shown_path
 from fitgate_callbacks.gate import GateCallback
 from fitgate_callbacks.metrics import MetricsCallback
 
@@ -127,19 +125,11 @@ def run_demo(*, strict: bool, runs: Path, deploy: Path, epochs: int, seed: int) 
         trainer.fit(DigitsNet(), *digits_loaders())
     assert record.run_dir is not None
     assert gate.decision is not None
-    _conclude(console, gate, record.run_dir, deploy)
+    _say_what_next(console, gate.decision, record.run_dir)
     return gate.decision
 
 
-def _conclude(console: Console, gate: GateCallback, run_dir: Path, deploy: Path) -> None:
-    decision = gate.decision
-    assert decision is not None
-    report = None
-    if decision.verdict == "improve":
-        run = Store(str(run_dir.parent)).run(run_dir.name)
-        report = write_report(build_report(run), run_dir / "improve")["html"]
-    exported = deploy / "digits" / str(gate.version) if gate.version else None
-    print_summary(decision_as_dict(decision, run_dir.name), run_dir=run_dir, exported=exported, report=report, console=console)
+def _say_what_next(console: Console, decision: Decision, run_dir: Path) -> None:
     where = () if str(run_dir.parent) == "runs" else ("--root", shown_path(run_dir.parent))
     console.print("\n  Next", style="bold")
     for label, arguments in (
@@ -168,18 +158,10 @@ def _quiet() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in _LIGHTNING_LOGGERS}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)
-    fitgate = logging.getLogger("fitgate")
-    fitgate.addFilter(_says_no_verdict)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning|torch")
             yield
     finally:
-        fitgate.removeFilter(_says_no_verdict)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-def _says_no_verdict(record: logging.LogRecord) -> bool:
-    """The gate's own line on the verdict would come before the summary, which says more."""
-    return not record.getMessage().startswith("fitgate: ")

@@ -11,16 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate._files import encode_json, replace_file
 from fitgate.errors import ExportError
 from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
 from fitgate.export.formats import all_formats
-from fitgate.gate import Decision, Threshold, check_allow, decision_as_dict, evaluate, judge, nearest_names, parse_thresholds
+from fitgate.gate import Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
 from fitgate.registry import remove_stale
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
+from fitgate_callbacks._conclude import conclude, write_gate
 from fitgate_callbacks._examples import ExampleInput
-from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpoint, Trainer, choose_checkpoint, shards_weights
+from fitgate_callbacks._lightning import (
+    Callback,
+    LightningModule,
+    ModelCheckpoint,
+    Trainer,
+    choose_checkpoint,
+    end_progress_bar,
+    shards_weights,
+)
 from fitgate_callbacks._release import judge_and_stage
 from fitgate_callbacks.metrics import MetricsCallback
 
@@ -56,6 +64,8 @@ class GateCallback(Callback):
     Attributes:
         decision: after fit, on every rank; None before.
         version: the version that was published, on every rank; None when none was.
+        report: the content of report.json, on every rank, when the verdict is improve; None otherwise.
+        run_dir: the judged run's folder, on every rank; None before.
 
     Example:
         >>> from fitgate.callbacks import GateCallback
@@ -88,10 +98,13 @@ class GateCallback(Callback):
         self._formats = check_formats(formats)
         self._example = ExampleInput(example_input)
         self._allow = check_allow(allow)
-        self._staged: Staged | None = None
         self._warned = False
-        self.decision: Decision | None = None
-        self.version: int | None = None
+        self._staged: Staged | None
+        self.decision: Decision | None
+        self.version: int | None
+        self.report: dict[str, Any] | None
+        self.run_dir: Path | None
+        self._forget()
 
     # Lightning's hooks, in the order of a fit
 
@@ -111,7 +124,7 @@ class GateCallback(Callback):
         if trainer.is_global_zero:
             remove_stale(self._model_dir)
         self._example.forget()
-        self.decision, self.version, self._staged = None, None, None
+        self._forget()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module is complete now: can it be written in these formats?"""
@@ -177,26 +190,33 @@ class GateCallback(Callback):
             recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
         self.decision = judge(run, self._thresholds, allow=self._allow)
-        self._write_gate(recorder)
+        write_gate(recorder, self.decision)
+        self._conclude(recorder)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Publish, now that every other callback's `on_fit_end` has succeeded."""
         if stage != "fit" or self.decision is None:
             return
         error: Exception | None = None
         try:
             if trainer.is_global_zero:
+                end_progress_bar(trainer, pl_module)
                 self._publish(trainer)
         except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
             error = caught
             self._drop_staged()
-        self.decision, self.version = self._share(trainer, (self.decision, self.version), error)
+        outcome = (self.decision, self.version, self.report, self.run_dir)
+        self.decision, self.version, self.report, self.run_dir = self._share(trainer, outcome, error)
 
     def __getstate__(self) -> dict[str, Any]:
         # The Trainer hangs the module's own `log` and `log_dict` on every callback; a staging is this process's own.
         return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")} | {"_staged": None}
 
     # Behind the hooks
+
+    def _forget(self) -> None:
+        self._staged = None
+        self.decision, self.version, self.report, self.run_dir = None, None, None, None
 
     def _judge_and_stage(self, trainer: Trainer, module: LightningModule) -> tuple[Decision | None, Staged | None]:
         recorder = self._metrics(trainer).end_fit(trainer)
@@ -229,22 +249,16 @@ class GateCallback(Callback):
         if self._staged is not None:
             self.version = publish(self._staged, why=f"run {recorder.info.id} passed its gate")
             self._staged = None
-        self._write_gate(recorder)
+        write_gate(recorder, self.decision)
         if recorder.info.state == "completed":
             recorder.update(state="deployed" if self.decision.verdict == "deploy" else "improve")
-        self._announce()
+        self._conclude(recorder)
 
-    def _announce(self) -> None:
+    def _conclude(self, recorder: Recorder) -> None:
         """Say how it ended."""
         assert self.decision is not None
-        where = f" as version {self.version} under {self._model_dir}" if self.version else ""
-        lines = "\n  ".join(dict.fromkeys((*self.decision.reasons, *(check.reason for check in self.decision.checks))))
-        _log.warning("fitgate: %s%s\n  %s", self.decision.verdict, where, lines)
-
-    def _write_gate(self, recorder: Recorder) -> None:
-        assert self.decision is not None
-        data = encode_json(decision_as_dict(self.decision, recorder.info.id))
-        replace_file(recorder.run_dir / "gate.json", lambda file: file.write(data))
+        self.run_dir = recorder.run_dir
+        self.report = conclude(recorder, self.decision, model_dir=self._model_dir, version=self.version)
 
     def _drop_staged(self) -> None:
         if self._staged is not None:

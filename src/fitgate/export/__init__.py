@@ -11,6 +11,7 @@ The live module is only read. A format is one file in `fitgate.export.formats`.
 
 from fitgate.export._artifact import check_artifact_thresholds, only_artifact_left, with_artifact
 from fitgate.export._example import check_example, example_from_batch, has_forward
+from fitgate.export._git import git_state
 from fitgate.export._load import load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
 from fitgate.export._release import Candidate, prepare
@@ -27,6 +28,7 @@ __all__ = [
     "check_example",
     "check_formats",
     "example_from_batch",
+    "git_state",
     "has_forward",
     "load_checkpoint",
     "needs_example",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -96,6 +97,6 @@ def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:
             for check in decision.checks
         ],
         "metrics": dict(decision.metrics),
-        "judged": decision.judged,
+        "judged": asdict(decision.judged),
         "allowed": list(decision.allowed),
     }
