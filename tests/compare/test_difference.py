@@ -54,6 +54,21 @@ def test_with_few_seeds_the_interval_is_no_narrower_than_students(sizes: tuple[i
         assert high >= welch.high - 0.02 * width
 
 
+def test_skewed_seeds_have_a_skewed_interval() -> None:
+    """On the long side it reaches further than Student's, and than SciPy's bootstrap, which is too narrow for few seeds."""
+    generator = np.random.default_rng(5)
+    one, two = generator.lognormal(0.0, 1.5, size=12), generator.normal(0.0, 0.1, size=12)
+    low, high = interval(one.tolist(), two.tolist())
+    plain = bootstrap(
+        (one, two), lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis), method="percentile", rng=generator, n_resamples=20_000
+    ).confidence_interval
+    welch = ttest_ind(one, two, equal_var=False).confidence_interval(0.95)
+    width = welch.high - welch.low
+    assert plain.high < high
+    assert welch.high + 0.03 * width < high
+    assert low == pytest.approx(welch.low, abs=0.02 * width)
+
+
 @pytest.mark.parametrize("draw", ["normal", "lognormal", "uneven"])
 @pytest.mark.parametrize(("seeds", "groups"), [(3, 2), (5, 2), (3, 4)])
 def test_groups_without_a_difference_are_told_apart_by_chance_only(draw: str, seeds: int, groups: int) -> None:
