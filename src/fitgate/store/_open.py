@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fitgate.store._attempts import claim_attempt
 from fitgate.store._names import new_run_id
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import RUN_FILE, Attempt, RunInfo, read_run_info
@@ -54,10 +55,10 @@ def open_recorder(
     path = run_dir / RUN_FILE
     if path.exists():
         info = read_run_info(path.read_bytes(), str(path))
-        number = 1 + max((a.number for a in info.attempts), default=-1)
+        number = claim_attempt(run_dir, 1 + max((a.number for a in info.attempts), default=-1))
     else:
         info = RunInfo(id=run_id, name=name or run_id, state="running", created=now, updated=now)
-        number = 0
+        number = claim_attempt(run_dir, 0)
     attempt = Attempt(number=number, started=now, resumed_step=resumed_step if number else None, host=socket.gethostname(), pid=os.getpid())
     info = replace(
         info,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from fitgate._files import decode_json, encode_json, replace_file
+from fitgate._files import decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 
 __all__ = ["LOST_AFTER", "RUN_FILE", "Attempt", "CheckpointRef", "FitFacts", "RunInfo", "State", "read_run_info", "write_run_info"]
@@ -98,7 +98,8 @@ class RunInfo:
         versions: of python and of the libraries that matter.
         attempts: every start, in order.
         fit: facts of the last fit; None when it has not ended or there was none.
-        lost_points: points that could not be written.
+        lost_points: points that no reader finds: dropped, gone with a removed file, or waiting in memory as
+            long as writing fails.
     """
 
     id: str
@@ -119,19 +120,26 @@ class RunInfo:
         return "lost" if self.state == "running" and now - self.updated > LOST_AFTER else self.state
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Format:
+    """The one field that every version of this file has."""
+
+    format: int = FORMAT
+
+
 def read_run_info(data: bytes, source: str) -> RunInfo:
-    """Read and check a run.json.
+    """Read and check a run.json. Fields that this version doesn't know are passed over.
 
     Raises:
         StoreError: it is damaged, or of a later format than this version reads.
     """
-    info = decode_json(data, RunInfo, source=source)
-    if info.format != FORMAT:
-        message = f"{source} is of format {info.format}; this version of fitgate reads format {FORMAT}"
+    found = decode_json(data, _Format, source=source).format
+    if found > FORMAT:
+        message = f"{source} is of format {found}, and this version of fitgate reads formats up to {FORMAT}; install a newer fitgate"
         raise StoreError(message)
-    return info
+    return decode_json(data, RunInfo, source=source)
 
 
 def write_run_info(run_dir: Path, info: RunInfo) -> None:
     """Replace run.json atomically."""
-    replace_file(run_dir / RUN_FILE, lambda file: file.write(encode_json(info)))
+    replace_bytes(run_dir / RUN_FILE, encode_json(info))
