@@ -35,6 +35,7 @@ class Recorder:
         writers: where records go.
         flush_every_s: seconds between two flushes.
         fetch: turns the records' values into floats, off the training thread (device tensors).
+        owns_run_file: write run.json; False on ranks other than 0.
 
     Raises:
         OSError: the folder or run.json can't be made.
@@ -48,12 +49,14 @@ class Recorder:
         *,
         flush_every_s: float = 1.0,
         fetch: Callable[[list[Record]], list[Record]] | None = None,
+        owns_run_file: bool = True,
     ) -> None:
         self.run_dir = run_dir
         self._info = info
         self._writers = tuple(writers)
         self._flush_every_s = flush_every_s
         self._fetch = fetch
+        self._owns_run_file = owns_run_file
         self._buffer: list[Record] = []
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -61,7 +64,8 @@ class Recorder:
         self._failing_since: dict[int, datetime] = {}
         self._pid = os.getpid()
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_run_info(run_dir, info)
+        if owns_run_file:
+            write_run_info(run_dir, info)
         self._saved = info.updated
         # A daemon thread dies with the interpreter; what it had not taken must not.
         atexit.register(self.close)
@@ -155,6 +159,8 @@ class Recorder:
     def _save(self) -> None:
         self._info = replace(self._info, updated=datetime.now(UTC))
         self._saved = self._info.updated
+        if not self._owns_run_file:
+            return
         try:
             write_run_info(self.run_dir, self._info)
         except OSError as error:
