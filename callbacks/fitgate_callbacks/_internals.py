@@ -158,15 +158,23 @@ class LoggerTap:
     def _tell_all_else(self, metrics: Mapping[str, Any], step: Any) -> None:  # noqa: ANN401
         if self._listener is None:
             return
-        taken = {name: number_or_tensor(name, value) for name, value in metrics.items()}
         if step is None:
-            step = taken.pop("step", None)  # Lightning's rule: a metric of this name is the x-axis of what is logged with it
-        self._listener.all_else(self._stage, self.step if step is None else step, tuple(taken), list(taken.values()))
+            # Lightning's rule: a metric of this name is the x-axis of what is logged with it.
+            step = self.step if "step" not in metrics else _axis(metrics["step"])
+            metrics = {name: value for name, value in metrics.items() if name != "step"}
+        values = [number_or_tensor(name, value) for name, value in metrics.items()]
+        self._listener.all_else(self._stage, step, tuple(metrics), values)
 
     @property
     def _stage(self) -> str:
         stage = self._trainer.state.stage
         return stage.value if stage is not None else "train"
+
+
+def _axis(value: Any) -> Any:  # noqa: ANN401 - a tensor or a number
+    """A step: a whole number, or a tensor on a device that will be fetched with the values."""
+    step = number_or_tensor("step", value)
+    return step if isinstance(step, torch.Tensor) else int(step)
 
 
 class StepValues:
@@ -189,7 +197,7 @@ class StepValues:
     def axis(self) -> Any:  # noqa: ANN401
         """The value of the metric named `step`, which stands until it is logged again; None where there is none."""
         axis = self._axis
-        return None if axis is None or axis.has_reset or axis._forward_cache is None else number_or_tensor("step", axis._forward_cache)  # noqa: SLF001
+        return None if axis is None or axis.has_reset or axis._forward_cache is None else _axis(axis._forward_cache)  # noqa: SLF001
 
     def take(self) -> tuple[tuple[str, ...], list[Any]]:
         """Names and values of what was logged since the last call, for the loader that runs now."""

@@ -56,8 +56,7 @@ class StepOutputs:
         names: tuple[str, ...] = ()
         values: list[Any] = []
         if loss is not None and LOSS not in own_names and _is_number(loss):
-            number = number_or_tensor(LOSS, loss)
-            values.append(number if accumulated == 1 else number * accumulated)
+            values.append(number_or_tensor(LOSS, loss if accumulated == 1 else loss * accumulated))
             names = _LOSS_ALONE
         if pair is not None and ACCURACY not in own_names:
             scores, target = pair
