@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
@@ -32,34 +33,44 @@ def loader(batches: int = BATCHES) -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.randn(count, 4, generator=generator), torch.arange(count) % 3), batch_size=4)
 
 
-class Net(pl.LightningModule):
-    """A linear classifier that logs its validation loss. Subclasses log more; it keeps a note of the losses it returned."""
+class _Hooks:
+    net: Any
+    trainer: Any
+    returned: dict[int, float]
 
-    def __init__(self) -> None:
+    def __init__(self: Any) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.net = torch.nn.Linear(4, 3)
-        self.returned: dict[int, float] = {}
+        self.returned = {}
 
-    def loss(self, batch: Any) -> torch.Tensor:
+    def loss(self: Any, batch: Any) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
 
-    def returns(self, loss: torch.Tensor) -> torch.Tensor:
+    def returns(self: Any, loss: torch.Tensor) -> torch.Tensor:
         """Note what is returned at the loggers' present step; under accumulation the last one of a step stands."""
         self.returned[self.trainer.fit_loop.epoch_loop._batches_that_stepped] = loss.item()
         return loss
 
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
+    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
         return self.returns(self.loss(batch))
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+    def validation_step(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         self.log("val_loss", self.loss(batch), on_step=True, on_epoch=True)
 
-    def test_step(self, batch: Any, batch_idx: int) -> Any:
+    def test_step(self: Any, batch: Any, batch_idx: int) -> Any:
         self.log("test_loss", self.loss(batch), on_step=True, on_epoch=True)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self: Any) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Net(_Hooks, pl.LightningModule):
+    """A linear classifier that logs its validation loss. Subclasses log more; it keeps a note of the losses it returned."""
+
+
+class OtherNet(_Hooks, lightning.pytorch.LightningModule):
+    """The same in the other namespace."""
 
 
 def csv_rows(logger: CSVLogger) -> list[dict[str, float]]:
