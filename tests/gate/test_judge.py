@@ -18,8 +18,8 @@ def _run(tmp_path: Path, fit: FitFacts | None) -> fitgate.Run:
     writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r")
     for epoch, accuracy in enumerate((0.7, 0.9, 0.6)):
         step = 10 * epoch + 9
-        writer.write([Record("train", step, step + 1, epoch, step, ("acc",), (1.0,))])
-        writer.write([Record("validate", step, step + 1, epoch, step + 1, ("acc", "loss"), (accuracy, 1 - accuracy))])
+        writer.write([Record("train", step, step + 1, epoch, 1000 * step, ("acc",), (1.0,))])
+        writer.write([Record("validate", step, step + 1, epoch, 1000 * (step + 1), ("acc", "loss"), (accuracy, 1 - accuracy))])
     writer.close()
     attempts = (Attempt(number=0, started=now),)
     write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="completed", created=now, updated=now, attempts=attempts, fit=fit))
@@ -39,11 +39,11 @@ def test_the_checkpoints_metrics_are_judged_not_the_last_epochs(tmp_path: Path) 
 
 def test_what_was_recorded_after_the_fit_is_not_its_evidence(tmp_path: Path) -> None:
     """A later validation at the same global_step, of whatever weights, changes no judgement."""
-    ended = datetime.fromtimestamp(30e-6, UTC)
+    ended = datetime.fromtimestamp(30e-3, UTC)
     facts = FitFacts(global_step=30, steps=30, ended=ended)
     run = _run(tmp_path, facts)
     writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r", attempt=1)
-    writer.write([Record("validate", 30, 30, 3, 31, ("acc",), (0.95,))])
+    writer.write([Record("validate", 30, 30, 3, 32_000, ("acc",), (0.95,))])
     writer.close()
     assert judge(run, ["acc >= 0.5"]).checks[0].value == 0.6
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +35,8 @@ def metrics_at(run: Run, global_step: int, *, ended: datetime | None = None) -> 
     """
     wanted = pc.field("global_step") == global_step
     if ended is not None:
-        wanted &= pc.field("wall_time") <= pa.scalar(ended, pa.timestamp("us", tz="UTC"))
+        # Times are kept to the millisecond, rounded either way.
+        wanted &= pc.field("wall_time") <= pa.scalar(ended + timedelta(milliseconds=1), pa.timestamp("us", tz="UTC"))
     rows = run.metrics().filter(wanted).sort_by([("wall_time", "ascending"), ("step", "ascending")])
     found: dict[str, float] = {}
     for stage in reversed(_STAGES):
