@@ -8,6 +8,7 @@ Example:
 
 from fitgate.errors import CheckpointError, ExportError, FitgateError, RegistryError, RunNotFoundError, StoreError, ThresholdError
 from fitgate.gate import Champion, Check, Decision, Threshold, evaluate, margin
+from fitgate.loop import Round, Rounds, fit_until_deployed
 from fitgate.serving import DeployedModel, open_model
 from fitgate.store import ManualRun, Run, Store, start_run
 
@@ -21,6 +22,8 @@ __all__ = [
     "FitgateError",
     "ManualRun",
     "RegistryError",
+    "Round",
+    "Rounds",
     "Run",
     "RunNotFoundError",
     "Store",
@@ -28,6 +31,7 @@ __all__ = [
     "Threshold",
     "ThresholdError",
     "evaluate",
+    "fit_until_deployed",
     "margin",
     "open_model",
     "start_run",
