@@ -18,7 +18,7 @@ from pytorch_lightning import Trainer
 
 from fitgate_callbacks._values import not_one_number, number_or_tensor
 
-__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "missing_path"]
+__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "missing_path", "running_sums"]
 
 _PATHS = (
     "_logger_connector.update_train_step_metrics",
@@ -68,6 +68,22 @@ def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
     """The weights at the end of fit, in the form of a checkpoint: what `save_checkpoint` writes."""
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)  # noqa: SLF001
     return checkpoint
+
+
+def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Of each epoch mean that the running pass of validation logs, for its current loader: name, weighted sum, weight.
+
+    The tensors are never written to: each log makes new ones. Nothing where Lightning's collection is another.
+    """
+    results: Any = getattr(trainer, "_results", None)
+    try:
+        return [
+            (results._forked_name(metric, False)[1], metric.value, metric.cumulated_batch_size)  # noqa: SLF001, FBT003 - Lightning's signature
+            for _, metric in results.valid_items()
+            if metric.is_tensor and metric.meta.on_epoch and metric.meta.logger and metric.meta.is_mean_reduction
+        ]
+    except AttributeError:
+        return []
 
 
 class LoggerTap:

@@ -17,7 +17,7 @@ from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import RUN_FILE
-from fitgate.store._schema import Record
+from fitgate.store._schema import BATCHES, Record
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
 from fitgate_callbacks._ranks import on_rank_zero
 from fitgate_callbacks._values import fetch_values
@@ -113,6 +113,12 @@ class Recording:
             self._last_names = names
             self.names.setdefault(stage, set()).update(names)
         recorder.record(Record(stage, step, trainer.global_step, trainer.current_epoch, time.time_ns() // 1000, names, values))
+
+    def take_batches(self, step: int, names: tuple[str, ...], values: list[Any]) -> None:
+        """Record the running sums of a validation pass, which are evidence and no metrics."""
+        trainer, recorder = self.trainer, self.recorder
+        if trainer is not None and recorder is not None:
+            recorder.record(Record(BATCHES, step, trainer.global_step, trainer.current_epoch, time.time_ns() // 1000, names, values))
 
     def take_by_hand(self, name: str, step: int | None, value: float) -> None:
         """Record one value outside of a fit. Without `step`: one more than the last step of that name."""

@@ -12,6 +12,7 @@ from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, StepOutputs
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions
+from fitgate_callbacks._validation import ValidationEvidence
 
 __all__ = ["MetricsCallback"]
 
@@ -163,22 +164,27 @@ class MetricsCallback(Callback):
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
         self._outputs.start_pass()
+        self._evidence.start()
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
         outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401, ARG002
+        batch: Any,  # noqa: ANN401
         batch_idx: int,  # noqa: ARG002
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the accuracy of one batch."""
-        if self._recording.trainer is not None and not trainer.sanity_checking:
-            self._outputs.add_to_pass(outputs, dataloader_idx)
+        """Count the accuracy of one batch, and keep what stands behind the values of a fit."""
+        if self._recording.trainer is None or trainer.sanity_checking:
+            return
+        self._outputs.add_to_pass(outputs, dataloader_idx)
+        if trainer.state.fn == "fit":
+            self._evidence.add(trainer, batch, dataloader_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Record the accuracy of the whole pass, unless the module logs its own."""
+        self._evidence.end(trainer)
         counted = self._outputs.end_pass(self.names.get("validate", set()))
         if counted:
             self._recording.take("validate", self._logged.step, tuple(counted), list(counted.values()))
@@ -226,7 +232,11 @@ class MetricsCallback(Callback):
     def __getstate__(self) -> dict[str, Any]:
         # A thread, open files and the trainer's own objects stay in this process; `log` and `log_dict`, which
         # the Trainer hangs on every callback, are the module's.
-        state = {key: value for key, value in self.__dict__.items() if key not in ("_recording", "_logged", "_outputs", "log", "log_dict")}
+        state = {
+            key: value
+            for key, value in self.__dict__.items()
+            if key not in ("_recording", "_logged", "_outputs", "_evidence", "log", "log_dict")
+        }
         return {**state, "run_id": self.run_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -240,6 +250,7 @@ class MetricsCallback(Callback):
         self._recording = Recording(self._options, run_id=run_id)
         self._outputs = StepOutputs(self._accuracy)
         self._logged = LoggedValues(self._recording.take, self._extras)
+        self._evidence = ValidationEvidence(self._recording.take_batches)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._recording.trainer is trainer:

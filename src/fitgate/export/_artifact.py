@@ -21,7 +21,7 @@ def check_artifact_thresholds(thresholds: Iterable[Threshold]) -> tuple[str, ...
         Those that take an example input, to time the model with.
 
     Raises:
-        ThresholdError: (a `ValueError`) one of them is not measured.
+        ThresholdError: (a `ValueError`) one of them is not measured, or asks for confidence.
     """
     timed = []
     for threshold in thresholds:
@@ -30,6 +30,9 @@ def check_artifact_thresholds(thresholds: Iterable[Threshold]) -> tuple[str, ...
         if threshold.metric not in ARTIFACT_METRICS:
             near = nearest_names(threshold.metric, ARTIFACT_METRICS) or ARTIFACT_METRICS
             message = f"can't judge {str(threshold)!r}: {threshold.metric!r} is not measured of an export; measured are {', '.join(near)}"
+            raise ThresholdError(message)
+        if threshold.confidence is not None:
+            message = f"can't judge {str(threshold)!r}: an export is measured, not sampled; leave confidence out"
             raise ThresholdError(message)
         if threshold.metric in TIMED_METRICS:
             timed.append(str(threshold))

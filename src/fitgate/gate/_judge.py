@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Decision, Judged
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
-from fitgate.gate._threshold import Threshold
+from fitgate.gate._threshold import Threshold, parse_thresholds
 from fitgate.store import Run
+from fitgate.store._evidence import validation_at
 from fitgate.store._run_file import FitFacts
 
 __all__ = ["decision_as_dict", "judge", "metrics_at"]
@@ -66,8 +68,23 @@ def judge(
         judged = Judged(global_step=checkpoint.global_step, epoch=checkpoint.epoch, checkpoint=checkpoint.path, source=by)
         if checkpoint.problem is not None or checkpoint.global_step is None:
             reasons = (*reasons, checkpoint.problem or f"the checkpoint {checkpoint.path} can't be read")
+    parsed = parse_thresholds(thresholds)
     metrics = metrics_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
-    return evaluate(thresholds, metrics, champion=champion, ineligible=reasons, judged=judged, allowed=allow)
+    samples = _samples(run, parsed, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
+    return evaluate(parsed, metrics, champion=champion, samples=samples, ineligible=reasons, judged=judged, allowed=allow)
+
+
+def _samples(run: Run, thresholds: Iterable[Threshold], global_step: int, *, ended: datetime | None) -> dict[str, Samples]:
+    """What stands behind the values of thresholds that ask for confidence; nothing is read where none does."""
+    names = {threshold.metric for threshold in thresholds if threshold.confidence is not None}
+    if not names:
+        return {}
+    validation = validation_at(run, global_step, ended=ended)
+    found = {}
+    for name in names:
+        values, sizes = validation.batches(name)
+        found[name] = Samples(n=validation.samples(name), batch_values=values, batch_sizes=sizes)
+    return found
 
 
 def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:

@@ -8,15 +8,17 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fitgate.store._attempts import claim_attempt
+from fitgate.store._evidence import BATCHES_FOLDER
 from fitgate.store._names import new_run_id
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import RUN_FILE, Attempt, RunInfo, read_run_info
-from fitgate.store._schema import Record
+from fitgate.store._schema import BATCHES, Record
 from fitgate.store._segments import SegmentWriter
 
 __all__ = ["new_run_folder", "open_recorder"]
@@ -87,7 +89,8 @@ def open_recorder(
         versions={"python": platform.python_version(), "fitgate": version("fitgate"), **(versions or {})},
         attempts=(*info.attempts, start),
     )
-    writers: list[Any] = [SegmentWriter(run_dir / "metrics", run_id=run_dir.name, attempt=number, rank=rank)]
+    segments = partial(SegmentWriter, run_id=run_dir.name, attempt=number, rank=rank)
+    writers: list[Any] = [segments(run_dir / "metrics"), segments(run_dir / BATCHES_FOLDER, stages=frozenset([BATCHES]))]
     if tensorboard and rank == 0:
         from fitgate.tensorboard import EventWriter, session_start  # noqa: PLC0415 - protobuf is only loaded by those who write events
 

@@ -29,6 +29,11 @@ class Run:
         self.info = info
 
     @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The file system that `path` is on, with the credentials that opened it."""
+        return self._fs
+
+    @property
     def id(self) -> str:
         """The folder's name; sorts by time."""
         return self.info.id

@@ -17,7 +17,7 @@ from fitgate.store._batch import STEP, Block, blocks_of
 from fitgate.store._late import replace_in_sealed
 from fitgate.store._open_segment import OpenSegment
 from fitgate.store._parquet import write_segment
-from fitgate.store._schema import Record
+from fitgate.store._schema import STAGES, Record
 
 __all__ = ["SEALED_ROWS", "SegmentWriter", "segment_name"]
 
@@ -31,9 +31,20 @@ class SegmentWriter:
         folder: where the files go; made on the first flush, and again where it was removed.
         run_id, attempt, rank: the constants of every row.
         sealed_rows: rows after which a file is left for good and the next begins.
+        stages: which records to take.
     """
 
-    def __init__(self, folder: Path, *, run_id: str, attempt: int = 0, rank: int = 0, sealed_rows: int = SEALED_ROWS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        run_id: str,
+        attempt: int = 0,
+        rank: int = 0,
+        sealed_rows: int = SEALED_ROWS,
+        stages: frozenset[str] = STAGES,
+    ) -> None:
+        self._stages = stages
         self._folder = folder
         self._attempt = attempt
         self._rank = rank
@@ -61,7 +72,7 @@ class SegmentWriter:
 
     def write(self, records: Sequence[Record]) -> None:
         """Take records into memory."""
-        self._pending.extend(blocks_of(records))
+        self._pending.extend(block for block in blocks_of(records) if block.stage in self._stages)
 
     def flush(self) -> None:
         """Write the newest file whole, if anything came since the last flush."""

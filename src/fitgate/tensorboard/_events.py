@@ -21,7 +21,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from fitgate._files import replace_bytes, write_all
 from fitgate.store._batch import Block, blocks_of
-from fitgate.store._schema import Record
+from fitgate.store._schema import STAGES, Record
 from fitgate.tensorboard._event_bytes import EventShape, framed
 
 __all__ = ["EventWriter", "append_events"]
@@ -68,7 +68,7 @@ class EventWriter:
 
     def write(self, records: Sequence[Record]) -> None:
         """Take records into memory."""
-        self._pending += blocks_of(records)
+        self._pending += [block for block in blocks_of(records) if block.stage in STAGES]
 
     def flush(self) -> None:
         """Append what came since the last flush; TensorBoard reads a growing file."""
