@@ -104,7 +104,6 @@ def test_several_loaders_have_their_own_samples(tmp_path: Path) -> None:
 def test_of_two_passes_at_one_step_the_last_counts(tmp_path: Path) -> None:
     """Three validations while gradients accumulate are at one global_step; no sample of theirs is counted twice."""
     _, _, run = _fit(tmp_path, ["val_acc >= 0"], max_epochs=1, accumulate_grad_batches=4, val_check_interval=1)
-    assert run.metrics(["val_acc"])["global_step"].to_pylist() == [0, 0, 0, 1]
     found = validation_at(run, 0)
     assert found.samples("val_acc") == sum(SIZES)
     assert found.batches("val_acc")[1] == list(SIZES)
