@@ -57,9 +57,17 @@ def look(evidence: Evidence) -> Outcome:
             rule=RULE.name,
             severity="problem" if costs else "hint",
             steps=first.steps,
-            evidence={**first.numbers, **(gap.numbers if rise and gap else {}), **(rise.numbers if rise else {}), "note": train_mode_note(evidence.hparams)},
+            evidence={
+                **first.numbers,
+                **(gap.numbers if rise and gap else {}),
+                **(rise.numbers if rise else {}),
+                "note": train_mode_note(evidence.hparams),
+            },
             summary=" ".join(seen.sentence for seen in (rise, gap) if seen),
-            try_=("Regularise more: weight decay, dropout or augmentation", "More training data, a smaller model, or stop at the best step"),
+            try_=(
+                "Regularise more: weight decay, dropout or augmentation",
+                "More training data, a smaller model, or stop at the best step",
+            ),
         )
     ]
 
