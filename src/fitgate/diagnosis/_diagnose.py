@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import Diagnosis, Finding, NotEnough
@@ -54,13 +54,18 @@ def diagnose_evidence(evidence: Evidence) -> Diagnosis:
     """The same, of evidence that is already read: a pure function."""
     outcomes = {rule.name: rule.look(evidence) for rule in RULES}
     found = [f for outcome in outcomes.values() if not isinstance(outcome, NotEnough) for f in outcome]
-    explained = {name for rule in RULES if any(f.rule == rule.name and f.severity == "problem" for f in found) for name in rule.explains}
-    findings = tuple(sorted((f for f in found if f.rule not in explained), key=_strength))
+    findings = tuple(sorted((f for f in found if not _explained(f, found)), key=_strength))
     return Diagnosis(
         findings=findings,
         not_enough_data=tuple(name for name, outcome in outcomes.items() if isinstance(outcome, NotEnough)),
         suggestions=suggest(findings, evidence),
     )
+
+
+def _explained(finding: Finding, found: Sequence[Finding]) -> bool:
+    """Whether another finding, no weaker than this one, says why this one is there."""
+    explaining = {rule.name for rule in RULES if finding.rule in rule.explains}
+    return any(f.rule in explaining and (f.severity == "problem" or finding.severity == "hint") for f in found)
 
 
 def _strength(finding: Finding) -> tuple[bool, int]:

@@ -94,7 +94,7 @@ class Rule:
     Attributes:
         name: as findings and `not_enough_data` give it.
         look: what it does.
-        explains: names of rules whose findings follow from a problem that this one found, and are left out beside it.
+        explains: names of rules whose findings follow from this one's, and are left out beside one that is no weaker.
     """
 
     name: str

@@ -9,7 +9,22 @@ import numpy as np
 from fitgate.diagnosis._evidence import Curve, Evidence, Floats
 from fitgate.diagnosis._names import LOSS, better_high_by_name, is_learning_rate, on_validation_data, quantity_of, split_name
 
-__all__ = ["Pair", "better_high", "headline", "pair_of", "pairs", "train_curve", "train_loss", "windowed_train"]
+__all__ = [
+    "Pair",
+    "better_high",
+    "headline",
+    "pair_of",
+    "pairs",
+    "still_falling",
+    "still_learning",
+    "train_curve",
+    "train_loss",
+    "windowed_train",
+]
+
+STILL = 0.2
+LEAST_TREND = 5
+LEAST_FALL = 0.02
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,6 +95,42 @@ def pair_of(evidence: Evidence, curve: Curve) -> Pair:
         validation=_one_point_a_step(curve.finite),
         train=train_curve(evidence, quantity),
     )
+
+
+def still_falling(evidence: Evidence) -> bool:
+    """Whether the loss, on either data, made a fifth of its whole progress in the last quarter of the run.
+
+    An accuracy may rest while its loss still falls: then it is too early to say where it ends.
+    """
+    curves = [p.validation.value for p in pairs(evidence) if p.quantity == LOSS] + [
+        c.value for c in [train_loss(evidence)] if c is not None
+    ]
+    for values in curves:
+        if len(values) < 4:  # noqa: PLR2004 - as many quarters
+            continue
+        quarters = [float(part.mean()) for part in np.array_split(values, 4)]
+        whole = quarters[0] - quarters[-1]
+        if whole > 0 and quarters[-2] - quarters[-1] >= STILL * whole:
+            return True
+    return False
+
+
+def still_learning(evidence: Evidence) -> bool:
+    """Whether the loss on validation data, or in training where there is none, still falls in the last third of the run.
+
+    A weaker sign than `still_falling`: a trend of more than twice its standard error, by 2 % of the loss or more.
+    """
+    validation = [p.validation.value for p in pairs(evidence) if p.quantity == LOSS]
+    curves = validation or [c.value for c in [train_loss(evidence)] if c is not None]
+    return any(_falls(values[-max(len(values) // 3, LEAST_TREND) :]) for values in curves if len(values) >= LEAST_TREND)
+
+
+def _falls(values: Floats) -> bool:
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    slope = float(at @ values) / float(at @ at)
+    left = values - values.mean() - slope * at
+    error = float(np.sqrt((left @ left) / (len(values) - 2) / (at @ at)))
+    return slope < -2 * error and -slope * len(values) >= LEAST_FALL * abs(float(values.mean()))
 
 
 def train_curve(evidence: Evidence, quantity: str) -> Curve | None:

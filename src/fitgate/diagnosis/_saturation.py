@@ -7,23 +7,32 @@ best fit without a start value or a local minimum. The interval is a bootstrap o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from fitgate.diagnosis._evidence import Floats
+from fitgate.diagnosis._smooth import scatter
 
 __all__ = ["Saturation", "fit_saturation"]
 
-_POWERS = np.geomspace(0.02, 4.0, 120)
-_RATES = np.geomspace(0.05, 60.0, 160)
+_POWERS = np.geomspace(0.05, 4.0, 120)
+_RATES = np.geomspace(0.1, 60.0, 160)
 """Per length of the run: from a straight line over the run to done in its first twentieth."""
 _BOOTSTRAPS = 200
 _SEED = 20261123
 _MOST_POINTS = 200
-_EXPLAINED = 0.6
-"""A fit that explains less of the variance than this says nothing."""
-_HORIZON = 100.0
+_BENT = 0.35
+"""What goes on at more than half of its pace has not begun to level off: where it will is anyone's guess."""
+_LEFT_OVER = 1.5
+_BEND = 0.04
+"""What a fit leaves over may be so many times the noise, else it is not the shape of these values."""
+_ABOUT_AS_WELL = 6.0
+_MOST_AHEAD = 1000
+_ANCHOR = 5
+_HORIZON = 10.0
+"""In lengths of the run. Under noise a curve that grows for ever can't be told from one that levels off; in ten times the steps both show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +40,11 @@ class Saturation:
     """A fitted curve.
 
     Attributes:
-        level: where it levels off.
+        level: what it comes to in ten times as many steps, where a curve that levels off has done so.
         level_low, level_high: the 5th and the 95th percentile of that.
-        explained: the share of the values' variance that the fit explains, up to 1.
-        crossing: x at which it is expected to reach the asked value; None when it never does within 100 times its length.
+        left_over: the standard deviation of what the fit does not explain, in the metric's unit.
+        crossing: x of the first value that is expected to reach the asked one, noise included: the median of simulated
+            runs that go on; None when half of them don't reach it within 10 times the length.
         crossing_low, crossing_high: the 5th and the 95th percentile of that; `crossing_high` is None when more than
             one in twenty never reaches it.
     """
@@ -42,7 +52,7 @@ class Saturation:
     level: float
     level_low: float
     level_high: float
-    explained: float
+    left_over: float
     crossing: float | None
     crossing_low: float | None
     crossing_high: float | None
@@ -58,13 +68,13 @@ def fit_saturation(x: Floats, y: Floats, *, better_high: bool, required: float) 
         required: the value asked for.
 
     Returns:
-        None where no rising curve explains the values.
+        None where no such curve explains the values.
 
     Example:
         >>> x = np.arange(1.0, 31.0)
         >>> fit = fit_saturation(x, 0.9 - 0.5 * np.exp(-x / 5), better_high=True, required=0.85)
-        >>> round(fit.level, 3), round(fit.crossing, 1)
-        (0.9, 11.5)
+        >>> round(fit.level, 2)
+        0.9
     """
     sign = 1.0 if better_high else -1.0
     if len(x) > _MOST_POINTS:
@@ -72,36 +82,56 @@ def fit_saturation(x: Floats, y: Floats, *, better_high: bool, required: float) 
         x, y = (np.array([v[p].mean() for p in parts]) for v in (x, y))
     scaled, target = x / x[-1], sign * y
     fits = [_fit(shape, scaled, target[:, None]) for shape in (_power_shape, _exponential_shape)]
-    total = float(((target - target.mean()) ** 2).sum())
     best = min(range(len(fits)), key=lambda i: float(fits[i].error[0]))
-    explained = 1.0 - float(fits[best].error[0]) / total if total > 0 else 0.0
-    if explained < _EXPLAINED:
+    # Three parameters are fitted.
+    freedom = max(len(x) - 3, 1)
+    left_over = math.sqrt(float(fits[best].error[0]) / freedom)
+    if not _has_bent(scaled, target):
+        return None
+    if left_over > max(_LEFT_OVER * scatter(y), _BEND * float(np.ptp(y))):
         return None
     # Each shape that explains the values about as well has a say: the interval covers not knowing which is true.
-    able = [i for i in range(len(fits)) if fits[i].error[0] <= 1.5 * fits[best].error[0] + 1e-12 * total]
+    able = [i for i in range(len(fits)) if fits[i].error[0] <= _ABOUT_AS_WELL * fits[best].error[0]]
     rng = np.random.default_rng(_SEED)
     levels, crossings = [], []
     for i in able:
         fitted = fits[i].at(scaled)[:, 0]
-        # Three parameters are fitted: the residuals are a little smaller than the noise.
-        residuals = (target - fitted) * np.sqrt(len(x) / max(len(x) - 3, 1))
+        # Residuals are a little smaller than the noise that they are drawn for.
+        residuals = (target - fitted) * math.sqrt(len(x) / freedom)
         again = _fit(fits[i].shape, scaled, fitted[:, None] + rng.choice(residuals, size=(len(x), _BOOTSTRAPS)))
-        levels.append(again.level)
-        crossings.append(again.crossing(sign * required))
-    level = np.sort(sign * np.concatenate(levels))
-    low, high = np.percentile(level, [5, 95])
-    crossing = np.concatenate(crossings)
-    ends = np.quantile(crossing, [0.05, 0.95], method="nearest")
-    expected = float(fits[best].crossing(np.array(sign * required))[0])
+        levels.append(again.at(np.array([_HORIZON]))[0])
+        crossings.append(_first_passage(again, scaled, target, sign * required, rng))
+    low, high = np.percentile(sign * np.concatenate(levels), [5, 95])
+    passage = np.quantile(np.concatenate(crossings), [0.05, 0.5, 0.95], method="nearest") * x[-1]
+    early, expected, late = (float(v) if np.isfinite(v) else None for v in passage)
     return Saturation(
-        level=float(sign * fits[best].level[0]),
+        level=float(sign * fits[best].at(np.array([_HORIZON]))[0, 0]),
         level_low=float(low),
         level_high=float(high),
-        explained=explained,
-        crossing=expected * float(x[-1]) if np.isfinite(expected) else None,
-        crossing_low=float(ends[0]) * float(x[-1]) if np.isfinite(ends[0]) else None,
-        crossing_high=float(ends[1]) * float(x[-1]) if np.isfinite(ends[1]) else None,
+        left_over=left_over,
+        crossing=expected,
+        crossing_low=early,
+        crossing_high=late,
     )
+
+
+def _has_bent(x: Floats, y: Floats) -> bool:
+    """Whether the second half's pace is well under the first's, or no more than noise."""
+    first, second = (np.polyfit(x[part], y[part], 1)[0] for part in np.array_split(np.arange(len(x)), 2))
+    half = x[len(x) // 2 :]
+    error = scatter(y) / math.sqrt(float(((half - half.mean()) ** 2).sum()))
+    return bool(second <= max(_BENT * first, 2 * error))
+
+
+def _first_passage(fits: _Fit, x: Floats, y: Floats, required: float, rng: np.random.Generator) -> Floats:
+    """Where each of the curves, going on from the last values with noise like theirs, first reaches `required`. Shape (columns,)."""
+    spacing = (x[-1] - x[0]) / (len(x) - 1)
+    ahead = x[-1] + spacing * np.arange(1, min(int((_HORIZON - 1) / spacing), _MOST_AHEAD) + 1)
+    off = (y[-_ANCHOR:, None] - fits.at(x[-_ANCHOR:])).mean(axis=0)
+    noise = scatter(y[len(y) // 2 :]) * rng.standard_normal((len(ahead), len(fits.level)))
+    reached = fits.at(ahead) + off + noise >= required
+    first = np.argmax(reached, axis=0)
+    return np.where(reached.any(axis=0), ahead[first], np.inf)
 
 
 def _power_shape(x: Floats, c: Floats | float) -> Floats:
@@ -125,13 +155,6 @@ class _Fit:
     def at(self, x: Floats) -> Floats:
         """Values at x. Shape (n, columns)."""
         return np.asarray(self.level - self.scale * _call(self.shape, x[:, None], self.c[None, :]))
-
-    def crossing(self, value: Floats | float) -> Floats:
-        """Where each curve reaches `value`; infinity where it never does. Shape (columns,)."""
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            left = (self.level - value) / self.scale
-            where = np.power(left, -1 / self.c) if self.shape is _power_shape else -np.log(left) / self.c
-        return np.where((left > 0) & (where <= _HORIZON), np.maximum(where, 0.0), np.inf)
 
 
 def _call(shape: object, x: Floats, c: Floats | float) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
 from fitgate.diagnosis._pairs import Pair, headline
-from fitgate.diagnosis._smooth import number
+from fitgate.diagnosis._smooth import number, scatter
 
 __all__ = ["RAN_TOO_LONG", "STOPPED_TOO_EARLY"]
 
@@ -28,6 +28,8 @@ class _Best:
     value: float
     gain: float
     whole: float
+    fell: float
+    noise: float
 
 
 def too_early(evidence: Evidence) -> Outcome:
@@ -47,7 +49,7 @@ def too_early(evidence: Evidence) -> Outcome:
 
 
 def too_long(evidence: Evidence) -> Outcome:
-    """The best step lies in the first 10 % of the run.
+    """The best step lies in the first 10 % of the run, and what came after was worse by more than noise.
 
     Default and source: the first 10 % (Deep Learning Tuning Playbook).
     Least evidence: 8 validations.
@@ -55,7 +57,7 @@ def too_long(evidence: Evidence) -> Outcome:
     best = _best(evidence)
     if isinstance(best, NotEnough):
         return best
-    if best.share > FIRST_SHARE:
+    if best.share > FIRST_SHARE or best.fell <= 2 * best.noise:
         return []
     summary = f"{best.pair.validation.name} was best at step {best.step}, {best.share:.0%} of the way; nothing after that helped."
     try_ = ("Lower the learning rate, or let it decay", "Stop earlier: EarlyStopping on this metric")
@@ -80,6 +82,8 @@ def _best(evidence: Evidence) -> _Best | NotEnough:
         value=float(pair.validation.value[index]),
         gain=float(values[index] - before.max()),
         whole=float(values[index] - values[0]),
+        fell=float(values[index] - values[-max(len(values) // 4, 1) :].mean()),
+        noise=scatter(values),
     )
 
 

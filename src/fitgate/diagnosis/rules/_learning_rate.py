@@ -21,8 +21,9 @@ LEAST_GAINED = 0.1
 """What gained less than a tenth never got going: another rule's."""
 HIGH = 0.9
 CUT = 0.5
-STALLED = 0.02
-FELL = 0.10
+BEFORE = 5
+STALLED = 0.1
+FELL = 0.25
 
 
 def look(evidence: Evidence) -> Outcome:
@@ -30,7 +31,7 @@ def look(evidence: Evidence) -> Outcome:
 
     Source: the Deep Learning Tuning Playbook (instability shows as a loss that turns at high rates, warm-up and a lower
     peak mend it), which gives no numbers: a turn gives back a fifth of the gain, the rate being at its highest so far (90 %);
-    a cut halves the highest rate within a tenth of the run, after windows that gained less than 2 % and before ones that gained 10 %.
+    a cut halves the highest rate within a tenth of the run, after a quarter of the run that gained less than 10 % and before one that gained 25 %.
     Least evidence: a learning rate (LearningRateMonitor's `lr-*`) at 3 steps, and 60 values of the training loss.
     """
     rates = [c.finite for (stage, name), c in sorted(evidence.curves.items()) if stage == "train" and is_learning_rate(name)]
@@ -53,7 +54,7 @@ def _turned(loss: Curve, rate: Curve, means: Floats, middles: Floats, at: Floats
     if len(later) < 2 or gained <= 0:  # noqa: PLR2004 - one window may be chance
         return None
     given_back = float(np.median(later) - means[lowest])
-    high = float(at[: lowest + 2].max())
+    high = float(at[: lowest + 1].max())
     if gained < LEAST_GAINED * abs(means[0]) or given_back < TURNED * gained or at[lowest] < HIGH * high:
         return None
     step, end = int(middles[lowest]), int(loss.global_step[-1])
@@ -75,27 +76,28 @@ def _turned(loss: Curve, rate: Curve, means: Floats, middles: Floats, at: Floats
 
 
 def _cut(loss: Curve, rate: Curve, means: Floats, middles: Floats, at: Floats) -> Finding | None:
-    for index in range(3, len(means) - 1):
+    for index in range(BEFORE, len(means) - 2):
         cut = at[index + 1] <= CUT * at[index - 1] and at[index - 1] >= HIGH * at[: index + 1].max()
-        stalled = (means[index - 3] - means[index - 1]) < STALLED * abs(means[index - 3])
-        fell = (means[index - 1] - means[index + 1]) > FELL * abs(means[index - 1])
-        if cut and stalled and fell:
-            step = int(middles[index])
-            return Finding(
-                rule=RULE.name,
-                severity="hint",
-                steps=(int(middles[index - 3]), int(middles[index + 1])),
-                evidence=_evidence(loss, rate)
-                | {
-                    "cut_step": step,
-                    "rate_before": float(at[index - 1]),
-                    "rate_after": float(at[index + 1]),
-                    "loss_before": float(means[index - 1]),
-                    "loss_after": float(means[index + 1]),
-                },
-                summary=f"{loss.name} stood at {number(float(means[index - 1]))} and fell to {number(float(means[index + 1]))} only when {rate.name} was cut, at step {step}.",
-                try_=("Cut the learning rate earlier, or begin lower", "A schedule that decays all along, such as cosine"),
-            )
+        before, after = means[index - BEFORE : index], float(means[index + 1 : index + 3].mean())
+        stood = float(before[-2:].mean())
+        if not cut or before[:2].mean() - stood > STALLED * abs(stood) or after > (1 - FELL) * stood or after > before.min():
+            continue
+        step = int(middles[index])
+        return Finding(
+            rule=RULE.name,
+            severity="hint",
+            steps=(int(middles[index - BEFORE]), int(middles[index + 2])),
+            evidence=_evidence(loss, rate)
+            | {
+                "cut_step": step,
+                "rate_before": float(at[index - 1]),
+                "rate_after": float(at[index + 1]),
+                "loss_before": stood,
+                "loss_after": after,
+            },
+            summary=f"{loss.name} stood at {number(stood)} and fell to {number(after)} only when {rate.name} was cut, at step {step}.",
+            try_=("Cut the learning rate earlier, or begin lower", "A schedule that decays all along, such as cosine"),
+        )
     return None
 
 
@@ -103,4 +105,8 @@ def _evidence(loss: Curve, rate: Curve) -> dict[str, object]:
     return {"metric": loss.name, "stage": loss.stage, "rate": rate.name}
 
 
-RULE = Rule(name="learning_rate", look=look)
+RULE = Rule(
+    name="learning_rate",
+    look=look,
+    explains=("underfit", "slow_convergence", "out_of_reach", "within_reach", "noise", "ran_too_long", "overtraining"),
+)

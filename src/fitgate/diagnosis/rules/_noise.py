@@ -12,15 +12,15 @@ from fitgate.diagnosis._smooth import number, scatter
 __all__ = ["RULE"]
 
 LAST = 8
-LEAST_VALIDATIONS = 5
+LEAST_VALIDATIONS = 10
 
 
 def look(evidence: Evidence) -> Outcome:
     """Compare the spread of the last validations with the distance from the threshold.
 
     Default and source: the spread is as large as the margin (Deep Learning Tuning Playbook, on variance between
-    steps of one run). The spread is the standard deviation of the noise in the last 8 validations, without their trend.
-    Least evidence: a threshold on a metric with 5 validations.
+    steps of one run). The spread is the standard deviation of the noise in the last 8 validations, or in the run's second half, without their trend.
+    Least evidence: a threshold on a metric with 10 validations.
     """
     required = {goal.metric: goal for goal in evidence.goals if goal.required is not None}
     able = [
@@ -35,7 +35,7 @@ def look(evidence: Evidence) -> Outcome:
 
 def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
     curve = pair.validation
-    last = curve.value[-LAST:]
+    last = curve.value[-min(LAST, len(curve) // 2) :]
     at = np.flatnonzero(curve.global_step == (-1 if evidence.judged_step is None else evidence.judged_step))
     value = float(curve.value[at[-1]] if len(at) else curve.value[-1])
     assert goal.required is not None

@@ -9,7 +9,7 @@ from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
 from fitgate.diagnosis._noise import chance_error
 from fitgate.diagnosis._pairs import pairs
-from fitgate.diagnosis._smooth import number, percent
+from fitgate.diagnosis._smooth import number
 
 __all__ = ["RULE"]
 
@@ -22,10 +22,10 @@ SQRT_2 = 2**0.5
 
 
 def look(evidence: Evidence) -> Outcome:
-    """Count the falls of the validation accuracy from a peak to the next trough.
+    """Count the epochs over which the validation accuracy falls from a peak to the next trough.
 
-    Default and source: falls of .05 or more, a quarter as many as there are epochs (AUTOTRAINER, which looks at the training
-    accuracy; validation shows the same without the average over an epoch). A fall within what so few
+    Default and source: falls of .05 or more, over a quarter of the epochs and three times at least (AUTOTRAINER, which looks at
+    the training accuracy; validation shows the same without the average over an epoch). A fall within what so few
     validation samples do by chance counts for nothing, where their number can be told from the values.
     Least evidence: 8 validations of an accuracy.
     """
@@ -35,7 +35,8 @@ def look(evidence: Evidence) -> Outcome:
     curve = pair.validation
     least = max(FALL, SQRT_2 * chance_error(curve.value))
     falls = [(start, stop) for start, stop in _falls(curve.value) if curve.value[start] - curve.value[stop] >= least]
-    if len(falls) < max(LEAST_FALLS, SHARE * len(curve)):
+    share = sum(stop - start for start, stop in falls) / (len(curve) - 1)
+    if len(falls) < LEAST_FALLS or share < SHARE:
         return []
     depths = [float(curve.value[start] - curve.value[stop]) for start, stop in falls]
     steps = (int(curve.global_step[falls[0][0]]), int(curve.global_step[falls[-1][1]]))
@@ -49,12 +50,12 @@ def look(evidence: Evidence) -> Outcome:
                 "stage": curve.stage,
                 "falls": len(falls),
                 "of_validations": len(curve),
-                "share": len(falls) / len(curve),
+                "share": share,
                 "deepest": max(depths),
                 "typical": float(np.median(depths)),
                 "least_fall": least,
             },
-            summary=f"{curve.name} fell by {number(least)} or more {len(falls)} times in {len(curve)} validations ({percent(len(falls) / len(curve))}), by {number(max(depths))} at worst.",
+            summary=f"{curve.name} fell by {number(least)} or more {len(falls)} times in {len(curve)} validations, by {number(max(depths))} at worst.",
             try_=("Lower the learning rate, or let it decay", "A larger batch, or less momentum"),
         )
     ]
@@ -71,4 +72,4 @@ def _falls(values: Floats) -> list[tuple[int, int]]:
     return found
 
 
-RULE = Rule(name="oscillation", look=look)
+RULE = Rule(name="oscillation", look=look, explains=("noise", "overtraining"))

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fitgate.diagnosis._evidence import Evidence, Goal
+from fitgate.diagnosis._evidence import Evidence, Floats, Goal
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
-from fitgate.diagnosis._pairs import Pair, pairs
+from fitgate.diagnosis._pairs import Pair, pairs, still_falling, still_learning
 from fitgate.diagnosis._saturation import Saturation, fit_saturation
 from fitgate.diagnosis._smooth import number, smooth
 
 __all__ = ["OUT_OF_REACH", "WITHIN_REACH"]
 
 LEAST_VALIDATIONS = 10
+LEAST_FITTED = 8
 WELL_UNDER = 0.002
 """The level must lie under the threshold by .002 of an accuracy, or .2 % of anything else: a fit knows no better."""
 STILL_BEST = 3
@@ -30,15 +31,18 @@ class _Missed:
 
 
 def out_of_reach(evidence: Evidence) -> Outcome:
-    """The fitted curve levels off short of the threshold, the whole of its interval too.
+    """The fitted curve levels off short of the threshold: ten times as many steps would not do, by the whole interval.
 
-    Default and source: ours. Shapes `a - b·x^-c` and `a - b·exp(-c·x)`; the interval is the 5th to the 95th percentile of a
+    Default and source: ours. Shapes `a - b·x^-c` and `a - b·exp(-c·x)`, fitted from where half of the gain was made; the interval is the 5th to the 95th percentile of a
     bootstrap over both. It speaks of more steps at the same settings; where the learning rate decays to nothing, so does the gain.
-    Least evidence: a threshold never met on a metric with 10 validations, a fit that explains 60 % of their variance.
+    A run whose loss still falls is not judged.
+    Least evidence: a threshold never met on a metric with 10 validations, and a fit that leaves over little more than noise.
     """
     missed = _missed(evidence)
     if isinstance(missed, NotEnough):
         return missed
+    if still_falling(evidence) or still_learning(evidence):
+        return []
     for one in missed:
         fit, goal = one.fit, one.goal
         assert goal.required is not None
@@ -46,7 +50,7 @@ def out_of_reach(evidence: Evidence) -> Outcome:
         short = goal.required - fit.level_high if goal.better_high else fit.level_low - goal.required
         if short > least:
             name = one.pair.validation.name
-            summary = f"{name} levels off at {number(fit.level)} ({number(fit.level_low)} to {number(fit.level_high)}), short of {number(goal.required)}: more steps alone will not do."
+            summary = f"{name} levels off at {number(fit.level)} ({number(fit.level_low)} to {number(fit.level_high)}), short of {number(goal.required)}: even ten times as many steps would not do."
             return [
                 _finding(
                     OUT_OF_REACH.name,
@@ -62,7 +66,7 @@ def out_of_reach(evidence: Evidence) -> Outcome:
 def within_reach(evidence: Evidence) -> Outcome:
     """The fitted curve crosses the threshold soon; says when, with an interval.
 
-    Default and source: as `out_of_reach`. Soon is within three times the run's length, at the late end of the interval.
+    Default and source: as `out_of_reach`. Soon is within ten times the run's length, at the late end of the interval.
     Least evidence: as `out_of_reach`.
     """
     missed = _missed(evidence)
@@ -70,7 +74,7 @@ def within_reach(evidence: Evidence) -> Outcome:
         return missed
     for one in missed:
         fit, steps = one.fit, one.pair.validation.global_step
-        if fit.crossing is None or fit.crossing_low is None or fit.crossing_high is None or fit.crossing_high > 3 * steps[-1]:
+        if fit.crossing is None or fit.crossing_low is None or fit.crossing_high is None:
             continue
         when, low, high = (max(int(v), int(steps[-1])) for v in (fit.crossing, fit.crossing_low, fit.crossing_high))
         summary = f"{one.pair.validation.name} is on its way: {one.goal.text} is expected at step {when} ({low} to {high}){_epochs(one.pair, when)}."
@@ -93,11 +97,20 @@ def _missed(evidence: Evidence) -> list[_Missed] | NotEnough:
     for goal, pair in open_:
         if not _still_best(pair):
             continue
-        steps = np.maximum(pair.validation.global_step.astype(np.float64), 1.0)
-        fit = fit_saturation(steps, pair.validation.value, better_high=pair.better_high, required=float(goal.required or 0.0))
+        steps, values = _later(pair)
+        fit = fit_saturation(steps, values, better_high=pair.better_high, required=float(goal.required or 0.0))
         if fit is not None:
             found.append(_Missed(goal, pair, fit))
     return NOT_ENOUGH if open_ and not found else found
+
+
+def _later(pair: Pair) -> tuple[Floats, Floats]:
+    """Steps and values from where half of the gain was made: many curves begin with a bend the other way."""
+    values = pair.validation.value
+    smoothed = smooth(values, 3) * (1.0 if pair.better_high else -1.0)
+    half = int(np.argmax(smoothed >= (smoothed[0] + smoothed.max()) / 2))
+    start = min(half, len(values) - LEAST_FITTED)
+    return np.maximum(pair.validation.global_step[start:].astype(np.float64), 1.0), values[start:]
 
 
 def _still_best(pair: Pair) -> bool:
@@ -125,7 +138,7 @@ def _finding(rule: str, one: _Missed, summary: str, try_: tuple[str, ...], *, pr
             "level": fit.level,
             "level_low": fit.level_low,
             "level_high": fit.level_high,
-            "explained": fit.explained,
+            "left_over": fit.left_over,
             "crossing_step": fit.crossing,
             "crossing_step_low": fit.crossing_low,
             "crossing_step_high": fit.crossing_high,

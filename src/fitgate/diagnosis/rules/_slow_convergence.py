@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fitgate.diagnosis._evidence import Curve, Evidence
+from fitgate.diagnosis._evidence import Curve, Evidence, Floats
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
 from fitgate.diagnosis._pairs import pairs, windowed_train

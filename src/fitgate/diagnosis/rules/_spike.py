@@ -16,7 +16,7 @@ TIMES = 2.0
 LEAST_POINTS = 30
 SHARE_OF_START = 0.5
 """A jump counts when it throws the loss back half the way to where the run began: near zero, batches differ by more than twice."""
-RECENT = 200
+RECENT = 500
 """It must also be twice the highest of so many values before: small batches of hard samples are no spikes."""
 MANY = 3
 
@@ -26,7 +26,7 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: not an improvement, and |loss - mean of 10| at least twice that mean (Lightning, SpikeDetection, whose
     mean leaves earlier spikes out; here values within ten steps of each other are one spike). Beside that it must reach
-    half of the loss at the start, and twice the highest of the 200 before. One spike from which the loss came back is a hint; three, or one that stays, a problem.
+    half of the loss at the start, and twice the highest of the 500 before. One spike from which the loss came back is a hint; three, or one that stays, a problem.
     Least evidence: 30 values of the training loss.
     """
     curve = train_loss(evidence)

@@ -8,7 +8,7 @@ from fitgate.diagnosis._evidence import Evidence, Floats, Goal
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule, Severity
 from fitgate.diagnosis._hparams import train_mode_note, train_mode_reasons
 from fitgate.diagnosis._names import ACCURACY
-from fitgate.diagnosis._pairs import Pair, pairs, windowed_train
+from fitgate.diagnosis._pairs import Pair, pairs, still_falling, windowed_train
 from fitgate.diagnosis._smooth import number
 
 __all__ = ["RULE"]
@@ -24,7 +24,7 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: both under what is asked and close together (CS231n, notes 3): an accuracy within .05, anything
     else within 10 % of its training value. Low needs a measure: it is the threshold. A metric whose pace would reach it
-    in a run twice as long is not underfit yet.
+    in a run half as long again is not underfit yet, nor is one whose loss still falls.
     Least evidence: a threshold, on a metric with 4 validations that training has too.
     With dropout or augmentation on, training looks worse than it is, and the finding is a hint.
     """
@@ -32,6 +32,8 @@ def look(evidence: Evidence) -> Outcome:
     able = [(metrics[p.validation.name], p) for p in pairs(evidence) if p.validation.name in metrics and _enough(p)]
     if not able:
         return NOT_ENOUGH
+    if still_falling(evidence):
+        return []
     for goal, pair in able:
         finding = _finding(evidence, goal, pair)
         if finding:
@@ -44,10 +46,10 @@ def _enough(pair: Pair) -> bool:
 
 
 def _on_its_way(goal: Goal, values: Floats) -> bool:
-    """Whether the pace of the second half would reach the threshold within as many validations again."""
+    """Whether the pace of the second half would reach the threshold in a run half as long again."""
     half = values[len(values) // 2 :]
     slope = float(np.polyfit(np.arange(len(half)), half, 1)[0]) if len(half) > 1 else 0.0
-    return goal.met_by(float(half.mean()) + slope * (len(half) / 2 + len(values)))
+    return goal.met_by(float(half.mean()) + slope * (len(half) + len(values)) / 2)
 
 
 def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
