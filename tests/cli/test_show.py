@@ -66,6 +66,15 @@ def test_only_the_curves_that_are_asked_for_are_drawn(root: Path, invoke: Any) -
     assert "━━ val_acc" not in text
 
 
+def test_any_metric_can_be_drawn_when_it_is_asked_for(tmp_path: Path, invoke: Any) -> None:
+    """A training metric that no threshold and no default asks for."""
+    with fitgate.start_run(tmp_path) as run:
+        for step in range(4):
+            run.log_metrics({"val_loss": 1.0 / (1 + step), "grad_norm": 2.0 + step}, step=step)
+    assert "━━ grad_norm" not in invoke("show", "latest", "--root", tmp_path).stdout
+    assert "·· grad_norm" in invoke("show", "latest", "--root", tmp_path, "-m", "grad_norm").stdout
+
+
 def test_a_run_without_points_says_so(tmp_path: Path, invoke: Any) -> None:
     """And draws nothing."""
     with fitgate.start_run(tmp_path):
