@@ -105,11 +105,15 @@ def test_ticks_are_round_and_within(low: float, high: float) -> None:
         assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
-def test_a_flat_curve_and_a_threshold_far_away_are_drawn() -> None:
-    """Neither divides by zero, and the threshold's line is on the canvas."""
-    line = Line(role="validation", stage="validate", name="acc", steps=(1, 2, 3), values=(0.5, 0.5, 0.5), points=3)
-    for required in ((), ((9.0, "acc >= 9"),)):
-        chart = Chart(title="acc", better_high=True, lines=(line,), required=required)
-        console = Console(record=True, width=80, file=io.StringIO())
-        console.print(curve_of(chart, width=80, colour=False))
-        assert ("┈" * 20 in console.export_text()) is bool(required)
+@pytest.mark.parametrize("steps", [(1, 2, 3), (2, 2, 2)])
+@pytest.mark.parametrize("required", [(), ((9.0, "acc >= 9"),)])
+def test_a_flat_curve_is_drawn_without_a_word_of_the_plotting_library(
+    steps: tuple[int, ...], required: tuple[tuple[float, str], ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that stands still, as under gradient accumulation; a threshold far away is on the canvas."""
+    line = Line(role="validation", stage="validate", name="acc", steps=steps, values=(0.5, 0.5, 0.5), points=3)
+    chart = Chart(title="acc", better_high=True, lines=(line,), required=required)
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(curve_of(chart, width=80, colour=False))
+    assert ("┈" * 20 in console.export_text()) is bool(required)
+    assert capfd.readouterr() == ("", "")

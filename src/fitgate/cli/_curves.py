@@ -72,11 +72,13 @@ def _set_rulers(figure: Any, chart: Chart) -> None:  # noqa: ANN401 - plotext ha
     steps = [step for line in chart.lines for step in line.steps]
     values = [value for line in chart.lines for value in line.values] + [number for number, _ in chart.required]
     low, high = min(values), max(values)
-    # Room above and below, so that a threshold at the edge is not taken for the frame.
-    room = (high - low) * _ROOM
+    # Room above and below, so that a threshold at the edge is not taken for the frame; a flat curve lies in the middle.
+    room = (high - low) * _ROOM or 1.0
     for axis, ticks in (("x", round_ticks(min(steps), max(steps), smallest=1)), ("y", round_ticks(low, high))):
         figure.ruler(axis).ticks(list(ticks), [f"{tick:.6g}" for tick in ticks])
     figure.ruler("y").lim(low - room, high + room)
+    if min(steps) == max(steps):
+        figure.ruler("x").lim(min(steps) - 1, max(steps) + 1)
 
 
 def round_ticks(low: float, high: float, *, smallest: float = 0.0) -> tuple[float, ...]:
