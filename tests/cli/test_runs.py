@@ -10,6 +10,9 @@ import pytest
 
 import fitgate
 from fitgate.cli._common import age_text
+from fitgate.store._run_file import RunInfo, write_run_info
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
 
 
 def test_runs_are_listed_newest_first_with_state_verdict_and_age(root: Path, invoke: Any) -> None:
@@ -51,7 +54,22 @@ def test_the_limit_leaves_older_runs_out_and_says_so(root: Path, invoke: Any) ->
     assert len(json.loads(invoke("runs", root, "-n", "0", "--json").stdout)) == 3
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+def test_the_gates_metrics_come_first_and_of_two_stages_the_validations_stands(tmp_path: Path, invoke: Any, judge_run: Any) -> None:
+    """In the gate's order, whatever the alphabet says; a name that training has too is shown as validated."""
+    writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r")
+    for step, (train, validation) in enumerate(((0.1, 0.2), (0.3, 0.4))):
+        writer.write([Record("train", 10 * step + 5, step, 0, step, ("acc", "loss"), (train, 1 - train))])
+        writer.write([Record("validate", 10 * step, step, 0, step, ("acc", "loss"), (validation, 1 - validation))])
+    writer.close()
+    now = datetime.now(UTC)
+    write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="completed", created=now, updated=now))
+    judge_run(fitgate.Store(str(tmp_path)).latest(), ["loss <= 0.1", "acc >= 0.9"])
+    (run,) = json.loads(invoke("runs", tmp_path, "--json").stdout)
+    assert run["metrics"] == pytest.approx({"loss": 0.6, "acc": 0.4})
+    assert "loss 0.6  acc 0.4" in invoke("runs", tmp_path).stdout
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 200])
 def test_every_id_stays_in_one_piece_at_any_width(root: Path, invoke: Any, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """To be copied, also from a narrow terminal."""
     monkeypatch.setattr("fitgate.cli._common.PIPED_WIDTH", 1)

@@ -66,6 +66,15 @@ def test_only_the_curves_that_are_asked_for_are_drawn(root: Path, invoke: Any) -
     assert "━━ val_acc" not in text
 
 
+def test_any_metric_can_be_drawn_when_it_is_asked_for(tmp_path: Path, invoke: Any) -> None:
+    """A training metric that no threshold and no default asks for."""
+    with fitgate.start_run(tmp_path) as run:
+        for step in range(4):
+            run.log_metrics({"val_loss": 1.0 / (1 + step), "grad_norm": 2.0 + step}, step=step)
+    assert "━━ grad_norm" not in invoke("show", "latest", "--root", tmp_path).stdout
+    assert "·· grad_norm" in invoke("show", "latest", "--root", tmp_path, "-m", "grad_norm").stdout
+
+
 def test_a_run_without_points_says_so(tmp_path: Path, invoke: Any) -> None:
     """And draws nothing."""
     with fitgate.start_run(tmp_path):
@@ -96,11 +105,15 @@ def test_ticks_are_round_and_within(low: float, high: float) -> None:
         assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
-def test_a_flat_curve_and_a_threshold_far_away_are_drawn() -> None:
-    """Neither divides by zero, and the threshold's line is on the canvas."""
-    line = Line(role="validation", stage="validate", name="acc", steps=(1, 2, 3), values=(0.5, 0.5, 0.5), points=3)
-    for required in ((), ((9.0, "acc >= 9"),)):
-        chart = Chart(title="acc", better_high=True, lines=(line,), required=required)
-        console = Console(record=True, width=80, file=io.StringIO())
-        console.print(curve_of(chart, width=80, colour=False))
-        assert ("┈" * 20 in console.export_text()) is bool(required)
+@pytest.mark.parametrize("steps", [(1, 2, 3), (2, 2, 2)])
+@pytest.mark.parametrize("required", [(), ((9.0, "acc >= 9"),)])
+def test_a_flat_curve_is_drawn_without_a_word_of_the_plotting_library(
+    steps: tuple[int, ...], required: tuple[tuple[float, str], ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that stands still, as under gradient accumulation; a threshold far away is on the canvas."""
+    line = Line(role="validation", stage="validate", name="acc", steps=steps, values=(0.5, 0.5, 0.5), points=3)
+    chart = Chart(title="acc", better_high=True, lines=(line,), required=required)
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(curve_of(chart, width=80, colour=False))
+    assert ("┈" * 20 in console.export_text()) is bool(required)
+    assert capfd.readouterr() == ("", "")

@@ -72,25 +72,27 @@ def _set_rulers(figure: Any, chart: Chart) -> None:  # noqa: ANN401 - plotext ha
     steps = [step for line in chart.lines for step in line.steps]
     values = [value for line in chart.lines for value in line.values] + [number for number, _ in chart.required]
     low, high = min(values), max(values)
-    # Room above and below, so that a threshold at the edge is not taken for the frame.
+    # Room above and below, so that a threshold at the edge is not taken for the frame; a flat curve lies in the middle.
     room = (high - low) * _ROOM or 1.0
-    for axis, ticks in (("x", round_ticks(min(steps), max(steps))), ("y", round_ticks(low, high))):
+    for axis, ticks in (("x", round_ticks(min(steps), max(steps), smallest=1)), ("y", round_ticks(low, high))):
         figure.ruler(axis).ticks(list(ticks), [f"{tick:.6g}" for tick in ticks])
     figure.ruler("y").lim(low - room, high + room)
+    if min(steps) == max(steps):
+        figure.ruler("x").lim(min(steps) - 1, max(steps) + 1)
 
 
-def round_ticks(low: float, high: float) -> tuple[float, ...]:
-    """A few round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten.
+def round_ticks(low: float, high: float, *, smallest: float = 0.0) -> tuple[float, ...]:
+    """A few round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten, at least `smallest` apart.
 
     Example:
         >>> round_ticks(3, 345), round_ticks(0.201, 0.999)
         ((100.0, 200.0, 300.0), (0.4, 0.6, 0.8))
-        >>> round_ticks(7, 7)
-        (7,)
+        >>> round_ticks(7, 7), round_ticks(1, 3, smallest=1)
+        ((7,), (1.0, 2.0, 3.0))
     """
     if high <= low:
         return (low,)
-    rough = (high - low) / _TICKS
+    rough = max((high - low) / _TICKS, smallest)
     power = 10.0 ** math.floor(math.log10(rough))
     size = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     return tuple(round(i * size, 12) for i in range(math.ceil(low / size), math.floor(high / size) + 1))
