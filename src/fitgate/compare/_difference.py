@@ -76,7 +76,7 @@ def _difference(
     if reason is None and means_one is not None and means_two is not None:
         low, high = _interval(np.array(one.values), np.array(two.values), means_one, means_two, alpha)
         if low <= 0 <= high:
-            reason = f"no difference is within the interval, {low:+.4g} to {high:+.4g}"
+            reason = f"the interval of the difference holds 0 ({low:+.4g} to {high:+.4g})"
         else:
             better = one.letter if (low > 0) == (metric.mode == "max") else two.letter
             reason = f"the difference lies between {low:+.4g} and {high:+.4g}"

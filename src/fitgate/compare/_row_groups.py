@@ -63,6 +63,7 @@ def holds(statistics: Statistics, metric: str) -> bool:
 
 
 def one_value(statistics: Statistics, column: str, value: int) -> bool:
+    """Whether a column holds that value alone, so that it need not be read."""
     return statistics.get(column) == (value, value)
 
 
@@ -85,6 +86,7 @@ def split(table: pa.Table, metric: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def labels_in(table: pa.Table) -> set[tuple[str, str]]:
+    """The (stage, name) of every row."""
     names, name_of = _codes(table["name"])
     stages, stage_of = _codes(table["stage"])
     pairs = np.flatnonzero(np.bincount(name_of * len(stages) + stage_of))
