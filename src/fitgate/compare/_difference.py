@@ -23,7 +23,7 @@ __all__ = ["CONFIDENCE", "LEAST_SEEDS", "differences", "interval"]
 CONFIDENCE = 0.95
 LEAST_SEEDS = 3
 """Two seeds have a spread, but one that says next to nothing."""
-RESAMPLES = 20_000
+RESAMPLES = 10_000
 _ALL_PAIRS_UP_TO = 5
 
 
