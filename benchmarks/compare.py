@@ -60,7 +60,7 @@ def make_store(root: Path, *, runs: int, names: Sequence[str], points: int) -> i
     generator = np.random.default_rng(0)
     noise = generator.normal(0, 0.05, size=points * 2)
     for index in range(runs):
-        run_id = f"sweep-{datetime.now(UTC):%Y%m%d}-{index:06d}-bench"
+        run_id = f"sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}-r{index:04d}"
         folder = root / run_id / "metrics"
         folder.mkdir(parents=True)
         rate = 2 + 4 * (index // _SEEDS) / runs

@@ -94,6 +94,22 @@ def test_everything_that_is_to_be_known_is_said(comparison: Comparison) -> None:
     assert "6 more with a value are not shown; --top 9 shows all" in text
 
 
+def test_many_groups_are_summed_up(make_run: MakeRun) -> None:
+    """Of a dozen groups one line says which can't be told from the best, and the tables stop at ten."""
+    runs = [
+        make_run(f"{g:02d}-{s}", {"val_acc": [(0.9 if g < 3 else 0.1 + g / 1000) + s / 1000]}, hparams={"width": g, "seed": s})
+        for g in range(13)
+        for s in range(4)
+    ]
+    comparison = compare(runs, "val_acc")
+    text = printed(comparison, 120)
+    assert "A is better than 10 of 12 other groups" in text
+    assert "can't tell A from B, C; --json has the intervals" in text
+    assert "3 more groups; --json has all" in text
+    assert "3 more groups are not shown" in render_markdown(comparison)
+    assert len(comparison.differences) == 12
+
+
 class Page(HTMLParser):
     """Collects the tags of a page, and whether they close in order."""
 

@@ -45,8 +45,8 @@ class _Stroke:
 
 
 def colours_of(comparison: Comparison) -> dict[str, int]:
-    """The place of each run's colour: its group's where there are groups, else its own by rank. Grey runs are left out."""
-    if comparison.groups:
+    """The place of each run's colour: its group's where there are several, else its own by rank. Grey runs are left out."""
+    if len(comparison.groups) > 1:
         return {run_id: index for index, group in enumerate(comparison.groups[:COLOURED]) for run_id in group.run_ids}
     return {row.facts.id: index for index, row in enumerate(comparison.rows[:COLOURED]) if row.best is not None}
 

@@ -23,7 +23,7 @@ __all__ = ["CONFIDENCE", "LEAST_SEEDS", "differences", "interval"]
 CONFIDENCE = 0.95
 LEAST_SEEDS = 3
 """Two seeds have a spread, but one that says next to nothing."""
-RESAMPLES = 20_000
+RESAMPLES = 10_000
 _ALL_PAIRS_UP_TO = 5
 
 
@@ -76,7 +76,7 @@ def _difference(
     if reason is None and means_one is not None and means_two is not None:
         low, high = _interval(np.array(one.values), np.array(two.values), means_one, means_two, alpha)
         if low <= 0 <= high:
-            reason = f"no difference is within the interval, {low:+.4g} to {high:+.4g}"
+            reason = f"the interval of the difference holds 0 ({low:+.4g} to {high:+.4g})"
         else:
             better = one.letter if (low > 0) == (metric.mode == "max") else two.letter
             reason = f"the difference lies between {low:+.4g} and {high:+.4g}"

@@ -39,6 +39,7 @@ def _row(row: Row, differing: tuple[str, ...]) -> dict[str, Any]:
         "state": facts.state,
         "verdict": facts.verdict,
         "created": facts.created,
+        "path": facts.path,
         "best": _point(row.best),
         "last": _point(series.last) if series else None,
         "points": series.count if series else 0,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fitgate.compare._extent import Extent, epochs_in, extent_of, seconds_in, steps_in
 from fitgate.compare._record import Point, RunPoints, Series
-from fitgate.compare._row_groups import LABELS, RANK, file_paths, holds, labels_in, one_value, open_file, split, statistics_of
+from fitgate.compare._row_groups import LABELS, columns_to_read, file_paths, holds, labels_in, open_file, split, statistics_of
 from fitgate.compare._thin import thin
 from fitgate.store import Run
 from fitgate.store._run_file import Attempt
@@ -31,7 +31,7 @@ _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError)
 def read_points(run: Run, metric: str) -> RunPoints:
     """Read one metric in all its stages, and how far the run got. A damaged file makes a `problem`, not an error."""
     attempts = run.info.attempts
-    columns = [*LABELS, *_AXES, "rank", *(["attempt", "global_step"] if len(attempts) > 1 else [])]
+    columns = [*_AXES, *(["attempt", "global_step"] if len(attempts) > 1 else [])]
     parts: dict[str, list[dict[str, Any]]] = {}
     extents: list[Extent] = []
     path = run.path
@@ -42,8 +42,8 @@ def read_points(run: Run, metric: str) -> RunPoints:
                     statistics = statistics_of(file, group)
                     extents += extent_of(statistics)
                     if holds(statistics, metric):
-                        wanted = [c for c in columns if c != "rank" or not one_value(statistics, "rank", RANK)]
-                        for stage, arrays in split(file.read_row_group(group, columns=wanted, use_threads=False), metric):
+                        table = file.read_row_group(group, columns=columns_to_read(statistics, columns), use_threads=False)
+                        for stage, arrays in split(table, metric, statistics):
                             parts.setdefault(stage, []).append(arrays)
     except _UNREADABLE as error:
         return RunPoints(problem=f"{path} can't be read: {error}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["render_html", "render_markdown"]
 
 MOST_MARKDOWN_ROWS = 20
+MOST_MARKDOWN_GROUPS = 10
 MOST_MARKDOWN_HPARAMS = 6
 
 
@@ -53,7 +54,13 @@ def render_markdown(comparison: Comparison, check: BaselineCheck | None = None) 
     """The same without the pictures, short enough for a comment in a pull request."""
     names = [name for name in comparison.differing if not is_seed(name)][:MOST_MARKDOWN_HPARAMS]
     facts = _facts(comparison, check)
-    return _environment().get_template("compare.md.j2").render(**facts, names=names, most_rows=MOST_MARKDOWN_ROWS).strip() + "\n"
+    return (
+        _environment()
+        .get_template("compare.md.j2")
+        .render(**facts, names=names, most_rows=MOST_MARKDOWN_ROWS, most_groups=MOST_MARKDOWN_GROUPS)
+        .strip()
+        + "\n"
+    )
 
 
 def _whole_and_finish(curves: Sequence[Curve], draw: Callable[[Limits | None], str]) -> list[tuple[str, str]]:

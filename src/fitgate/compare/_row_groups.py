@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fitgate.store import Run
 
-__all__ = ["LABELS", "Statistics", "file_paths", "holds", "labels_in", "one_value", "open_file", "split", "statistics_of"]
+__all__ = ["LABELS", "Statistics", "columns_to_read", "file_paths", "holds", "labels_in", "open_file", "split", "statistics_of"]
 
 LABELS = ["name", "stage"]
 RANK = 0
@@ -51,7 +51,8 @@ def statistics_of(file: pq.ParquetFile, group: int) -> Statistics:
         if column.path_in_schema not in _WITH_STATISTICS:
             continue
         statistics = column.statistics
-        if statistics is not None and statistics.has_min_max:
+        # A row without a value is not in the statistics.
+        if statistics is not None and statistics.has_min_max and not statistics.null_count:
             found[column.path_in_schema] = (statistics.min, statistics.max)
     return found
 
@@ -62,29 +63,39 @@ def holds(statistics: Statistics, metric: str) -> bool:
     return all(column not in statistics or statistics[column][0] <= value <= statistics[column][1] for column, value in wanted)
 
 
-def one_value(statistics: Statistics, column: str, value: int) -> bool:
-    return statistics.get(column) == (value, value)
+def columns_to_read(statistics: Statistics, columns: Sequence[str]) -> list[str]:
+    """Those of `columns`, and of name, stage and rank, whose values the statistics don't already tell."""
+    return [column for column in (*LABELS, "rank", *columns) if not _is_constant(statistics, column)]
 
 
-def split(table: pa.Table, metric: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a metric in a row group, by stage, as arrays."""
-    names, name_of = _codes(table["name"])
-    if metric not in names:
-        return
-    rows = name_of == names.index(metric)
+def split(table: pa.Table, metric: str, statistics: Statistics) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a metric in a row group that `holds` it, by stage, as arrays of the columns but name, stage and rank."""
+    rows = np.ones(table.num_rows, dtype=bool)
+    if "name" in table.column_names:
+        names, name_of = _codes(table["name"])
+        rows = name_of == (names.index(metric) if metric in names else len(names))
     if "rank" in table.column_names:
         rows &= table["rank"].to_numpy() == RANK
-    stages, stage_of = _codes(table["stage"])
     arrays = {column: table[column].to_numpy() for column in table.column_names if column not in (*LABELS, "rank")}
-    for code, stage in enumerate(stages):
-        mine = rows if len(stages) == 1 else rows & (stage_of == code)
+    if "stage" not in table.column_names:
+        by_stage = [(statistics["stage"][0], rows)]
+    else:
+        stages, stage_of = _codes(table["stage"])
+        by_stage = [(stage, rows & (stage_of == code)) for code, stage in enumerate(stages)]
+    for stage, mine in by_stage:
         if mine.all():
             yield stage, arrays
         elif mine.any():
             yield stage, {column: values[mine] for column, values in arrays.items()}
 
 
+def _is_constant(statistics: Statistics, column: str) -> bool:
+    """Name, stage or rank that is the same in every row; of a row group that can hold a metric, that metric's."""
+    return column in (*LABELS, "rank") and column in statistics and statistics[column][0] == statistics[column][1]
+
+
 def labels_in(table: pa.Table) -> set[tuple[str, str]]:
+    """The (stage, name) of every row."""
     names, name_of = _codes(table["name"])
     stages, stage_of = _codes(table["stage"])
     pairs = np.flatnonzero(np.bincount(name_of * len(stages) + stage_of))

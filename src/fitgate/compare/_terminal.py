@@ -16,6 +16,7 @@ from fitgate.compare._text import differences_text, groups_cells, metric_text, u
 __all__ = ["print_comparison"]
 
 MOST_ROWS = 30
+MOST_GROUPS = 10
 _ASCII = str.maketrans({**dict(zip("▁▂▃▄▅▆▇█", "_.-~=+*#", strict=True)), "★": "*", "…": "~", "–": "-", "−": "-", "±": "+-", "≠": "!="})
 
 Say = Callable[[str], str]
@@ -56,6 +57,8 @@ def _parts(comparison: Comparison, width: int, most_rows: int, say: Say) -> Iter
         yield ""
         yield Text("Seed groups: the same hyperparameters but the seed", style="bold")
         yield _groups(comparison, say)
+        if len(comparison.groups) > MOST_GROUPS:
+            yield Text(f"{len(comparison.groups) - MOST_GROUPS} more groups; --json has all", style="dim")
         yield from (Text(say(f"{mark} {line}"), style="" if mark == "≠" else "dim") for mark, line in differences_text(comparison))
     if comparison.notes:
         yield ""
@@ -76,7 +79,7 @@ def _leaderboard(comparison: Comparison, rows: list[Row], width: int, say: Say) 
 
 
 def _groups(comparison: Comparison, say: Say) -> RenderableType:
-    head, *rows = groups_cells(comparison)
+    head, *rows = groups_cells(comparison, MOST_GROUPS)
     table = _table()
     for index, title in enumerate(head):
         table.add_column(title, justify="left" if index <= 1 else "right", no_wrap=index != 1, overflow="fold")

@@ -14,6 +14,7 @@ from fitgate.diagnosis._names import on_validation_data
 __all__ = ["difference_text", "differences_text", "groups_cells", "groups_head", "headline", "metric_text", "unranked_text"]
 
 MOST_LINES = 5
+MOST_PAIRS = 10
 groups_head = ("", "group", "seeds", "mean", "sd", "lowest", "highest")
 
 
@@ -28,7 +29,7 @@ def metric_text(metric: MetricChoice) -> tuple[str, ...]:
 def headline(comparison: Comparison, check: BaselineCheck | None = None) -> str:
     """The outcome in one sentence."""
     if check is not None:
-        return check.reason
+        return check.reason.replace(check.run, undated(check.run)).replace(check.baseline, undated(check.baseline))
     best = [row for row in comparison.rows if row.rank == 1]
     metric = comparison.metric.name
     if not best or best[0].best is None:
@@ -46,23 +47,16 @@ def unranked_text(rows: Sequence[Row], most: int = MOST_LINES) -> tuple[str, ...
     return (*lines, *([f"no rank: {counted(len(unranked) - most, 'more run')}"] if len(unranked) > most else []))
 
 
-def groups_cells(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
-    """The seed groups as a table, its head first."""
-    return (groups_head, *(_group_cells(group) for group in comparison.groups))
+def groups_cells(comparison: Comparison, most: int | None = None) -> tuple[tuple[str, ...], ...]:
+    """The seed groups as a table, its head first; of many, the best ones."""
+    return (groups_head, *(_group_cells(group) for group in comparison.groups[:most]))
 
 
-def differences_text(comparison: Comparison, most: int = 2 * MOST_LINES) -> tuple[tuple[str, str], ...]:
-    """A mark and a sentence for each pair of groups: `≠` where they differ, `?` where that can't be told."""
-    untested = Counter(d.reason for d in comparison.differences if d.low is None)
-    sentences = {
-        f"can't tell: {d.reason}" if untested[d.reason] > 1 else difference_text(d): "?" if d.better is None else "≠"
-        for d in comparison.differences
-    }
-    lines = [(mark, sentence) for sentence, mark in [*sentences.items()][:most]]
-    left = len(sentences) - most
-    if left > 0:
-        lines.append(("…", f"{counted(left, 'more line')}; --json has all"))
-    tested = sum(d.low is not None for d in comparison.differences)
+def differences_text(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """A mark and a sentence for each pair of groups: `≠` where they differ, `?` where that can't be told. Of many pairs, a summary."""
+    every = comparison.differences
+    lines = _pair_lines(every) if len(every) <= MOST_PAIRS else _summary_lines(comparison.groups[0].letter, every)
+    tested = sum(d.low is not None for d in every)
     if tested:
         shared = ", shared over all pairs of groups" if tested > 1 else ""
         lines.append((" ", f"{CONFIDENCE:.0%} bootstrap intervals of the difference of means{shared}"))
@@ -81,6 +75,23 @@ def difference_text(difference: Difference) -> str:
     other = difference.second if difference.better == difference.first else difference.first
     low, high = sorted((abs(difference.low), abs(difference.high)))
     return f"{difference.better} is better than {other} by {abs(difference.difference):.4g} ({low:.4g} to {high:.4g})"
+
+
+def _pair_lines(differences: Sequence[Difference]) -> list[tuple[str, str]]:
+    """What several pairs can't be told by for one reason is said once."""
+    untested = Counter(d.reason for d in differences if d.low is None)
+    sentences = {
+        f"can't tell: {d.reason}" if untested[d.reason] > 1 else difference_text(d): "?" if d.better is None else "≠" for d in differences
+    }
+    return [(mark, sentence) for sentence, mark in sentences.items()]
+
+
+def _summary_lines(best: str, differences: Sequence[Difference]) -> list[tuple[str, str]]:
+    told = sum(d.better is not None for d in differences)
+    alike = [d.second for d in differences if d.better is None]
+    more = f" and {len(alike) - MOST_PAIRS} more" if len(alike) > MOST_PAIRS else ""
+    lines = [("≠", f"{best} is better than {told} of {counted(len(differences), 'other group')}")] if told else []
+    return lines + ([("?", f"can't tell {best} from {', '.join(alike[:MOST_PAIRS])}{more}; --json has the intervals")] if alike else [])
 
 
 def _group_cells(group: Group) -> tuple[str, ...]:
