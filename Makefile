@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check format clean
+.PHONY: setup test stress check format clean
 
 setup: .venv/ready
 
@@ -14,6 +14,9 @@ setup: .venv/ready
 
 test: setup
 	$(BIN)/pytest
+
+stress: setup
+	$(BIN)/pytest -m stress
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -37,6 +37,8 @@ class EventWriter:
         tags: other tags for some (stage, name), where one name stands in two stages.
     """
 
+    name = "TensorBoard events"
+
     def __init__(self, folder: Path, *, purge_from: int | None = None, tags: Mapping[tuple[str, str], str] | None = None) -> None:
         self._folder = folder
         self._purge_from = purge_from

@@ -33,6 +33,8 @@ class SegmentWriter:
         sealed_rows: rows after which a file is left for good and the next begins.
     """
 
+    name = "Parquet files"
+
     def __init__(self, folder: Path, *, run_id: str, attempt: int = 0, rank: int = 0, sealed_rows: int = SEALED_ROWS) -> None:
         self._folder = folder
         self._attempt = attempt
