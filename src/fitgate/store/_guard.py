@@ -60,7 +60,7 @@ class GuardedWriter(Watch):
     """
 
     def __init__(self, writer: MetricWriter, *, max_waiting: int = MAX_WAITING_POINTS) -> None:
-        super().__init__(type(writer).__name__)
+        super().__init__(writer.name)
         self._writer = writer
         self._max_waiting = max_waiting
         self.dropped = 0

@@ -34,6 +34,8 @@ class SegmentWriter:
         stages: which records to take.
     """
 
+    name = "Parquet files"
+
     def __init__(
         self,
         folder: Path,

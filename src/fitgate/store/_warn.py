@@ -13,8 +13,8 @@ __all__ = ["Outage"]
 
 _log = logging.getLogger("fitgate")
 _TRUTH_ADVICE = (
-    "Training goes on: points wait in memory (a million at most) and are written when that is possible again. "
-    "As long as any are missing, the run counts them as lost and passes no gate."
+    "Training goes on; points wait in memory, a million at most, and are written when the disk takes them again. "
+    "Until then the run counts them as lost, and no gate lets it pass."
 )
 _MIRROR_ADVICE = "Training goes on, and the Parquet files have every point."
 
@@ -63,7 +63,7 @@ class Outage:
                 self._begin(watch, watch.failure, _TRUTH_ADVICE if watch is truth else _MIRROR_ADVICE, lost if last else 0)
                 self._lost_told |= last
         if self._told is not None and all(watch.failure is None for watch in (truth, *others)):
-            _log.info("%s is written again; that had failed since %s.", self._run_dir, _clock(self._told))
+            _log.info("Writing to %s works again; it had failed since %s.", self._run_dir, _clock(self._told))
             self._told, self._truth_told = None, False
         if last and lost and not said and not self._lost_told:
             self._lost_told = True
@@ -76,7 +76,7 @@ class Outage:
 
     def _begin(self, watch: Watch, failure: Failure, advice: str, lost: int) -> None:
         ending = f"{lost} points are lost." if lost else advice
-        _log.warning("%s of %s fails since %s: %s. %s", watch.name, self._run_dir, _clock(failure), failure, ending)
+        _log.warning("Writing %s to %s fails since %s: %s. %s", watch.name, self._run_dir, _clock(failure), failure, ending)
 
 
 def _clock(failure: Failure) -> str:

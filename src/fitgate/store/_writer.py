@@ -20,6 +20,10 @@ class MetricWriter(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """What it writes, for messages."""
+
+    @property
     def waiting(self) -> int:
         """Points taken that a reader can't find yet."""
 

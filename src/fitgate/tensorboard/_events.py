@@ -39,6 +39,8 @@ class EventWriter:
         head: summaries to begin with, such as the run's hyperparameters.
     """
 
+    name = "TensorBoard events"
+
     def __init__(
         self,
         folder: Path,
