@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import torch
 from pytorch_lightning import Trainer
 
+from fitgate_callbacks._metric_states import metric_states
 from fitgate_callbacks._values import not_one_number, number_or_tensor
 
-__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "missing_path"]
+__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "finished", "missing_path"]
 
 _PATHS = (
     "_logger_connector.update_train_step_metrics",
@@ -27,6 +28,7 @@ _PATHS = (
     "fit_loop._should_accumulate",
     "fit_loop.epoch_loop._batches_that_stepped",
     "fit_loop.epoch_loop._results",
+    "fit_loop.epoch_loop._should_check_val_fx",
     "fit_loop.epoch_loop.batch_progress.current",
     "fit_loop.epoch_progress.current",
 )
@@ -109,10 +111,20 @@ class LoggerTap:
         return int(self._epoch_loop._batches_that_stepped)  # noqa: SLF001
 
     @property
+    def epoch(self) -> int:
+        """The epoch that a fit which is resumed from here goes on with."""
+        return self._trainer.current_epoch + self._epoch_is_over
+
+    @property
     def batch_is_untold(self) -> bool:
         """Whether the batch in hand counts as done, so that a resumed fit won't run it again, while loggers know nothing of it yet."""
         current = self._epoch_loop.batch_progress.current
         return bool(current.processed > current.completed) and not self._accumulates
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether a validation follows the batch in hand: a fit that is resumed from here leaves it out."""
+        return self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
 
     def tell_untold(self) -> None:
         """Tell at once what loggers would have been told next, after an error that keeps it from them."""
@@ -128,6 +140,15 @@ class LoggerTap:
         if self._epoch_is_over or current.started > current.processed:
             return {}
         return {**self._sums, **_unfinished(self._epoch_loop._results, alone=self._trainer.world_size == 1)}  # noqa: SLF001
+
+    def metric_states(self) -> dict[str, Any] | None:
+        """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own."""
+        current = self._epoch_loop.batch_progress.current
+        if current.started > current.processed or self._trainer.world_size > 1:
+            return None
+        reset = [self._epoch_loop.val_loop._results, *([self._epoch_loop._results] if self._epoch_is_over else [])]  # noqa: SLF001
+        objects = {id(metric.value) for results in reset for metric in results.values() if not metric.is_tensor}
+        return metric_states(self._trainer.lightning_module, reset_soon=objects)
 
     @property
     def _epoch_is_over(self) -> bool:
@@ -203,7 +224,7 @@ class LoggerTap:
         if listener is None:
             return
         if step is None and stage == "train" and self._sums:
-            metrics = {**_finished(self._sums), **metrics}
+            metrics = {**finished(self._sums, self._trainer.lightning_module), **metrics}
             self._sums = {}
         axis = None
         if step is None and "step" in metrics:
@@ -333,26 +354,29 @@ class _LastOf:
 
 
 def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection
-    """By key, what each value that is due at the end of the epoch has come to so far.
+    """By key, what each value that is due at the end of the epoch has come to so far, or the torchmetrics object that knows.
 
     What `on_train_start` logs is logged again on a resume. Sums that ranks will put together are not one rank's to keep.
     """
-    return {
-        key: {
-            "name": results._forked_name(metric, False)[1],  # noqa: SLF001, FBT003 - Lightning's signature
-            "value": metric.value,
-            "weight": getattr(metric, "cumulated_batch_size", None),
-        }
-        for key, metric in results.items()
-        if metric.meta.on_epoch and metric.meta.logger and metric.is_tensor and not metric.has_reset
-        if (alone or not metric.meta.sync.should) and not key.startswith("on_train_start.")
-    }
+    found = {}
+    for key, metric in results.items():
+        meta = metric.meta
+        if not meta.on_epoch or not meta.logger or metric.has_reset or key.startswith("on_train_start.") or not (alone or not meta.sync.should):
+            continue
+        entry = found[key] = {"name": results._forked_name(metric, False)[1]}  # noqa: SLF001, FBT003 - Lightning's signature
+        if not metric.is_tensor:
+            entry["object"] = meta.metric_attribute
+        else:
+            entry |= {"value": metric.value, "weight": getattr(metric, "cumulated_batch_size", None)}
+    return found
 
 
 def _go_on_summing(results: Any, sums: dict[str, dict[str, Any]]) -> None:  # noqa: ANN401 - Lightning's private collection
-    """Put earlier sums under those that have begun anew, as the first summand."""
+    """Put earlier sums under those that have begun anew, as the first summand. torchmetrics objects go on by themselves."""
     for key in [key for key in sums if key in results and not results[key].has_reset]:
         metric, before = results[key], sums.pop(key)
+        if not metric.is_tensor:
+            continue
         value = before["value"].to(metric.value.device)
         if metric.meta.is_max_reduction or metric.meta.is_min_reduction:
             metric.value = metric.meta.reduce_fx(value, metric.value)
@@ -362,6 +386,15 @@ def _go_on_summing(results: Any, sums: dict[str, dict[str, Any]]) -> None:  # no
             metric.cumulated_batch_size = before["weight"].to(metric.value.device) + metric.cumulated_batch_size
 
 
-def _finished(sums: Mapping[str, dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """By name, the epoch values of what was not logged again before the epoch's end."""
-    return {s["name"]: s["value"] if s["weight"] is None else s["value"] / s["weight"] for s in sums.values()}
+def finished(sums: Mapping[str, dict[str, Any]], module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """By name, the epoch values of what was not logged again before the epoch's end; torchmetrics objects then begin anew."""
+    values: dict[str, torch.Tensor] = {}
+    for entry in sums.values():
+        if "object" in entry:
+            metric: Any = module.get_submodule(entry["object"])
+            values[entry["name"]] = metric.compute()
+        else:
+            values[entry["name"]] = entry["value"] if entry["weight"] is None else entry["value"] / entry["weight"]
+    for name in {entry["object"] for entry in sums.values() if "object" in entry}:
+        module.get_submodule(name).reset()  # type: ignore[operator]  # a torchmetrics object
+    return values

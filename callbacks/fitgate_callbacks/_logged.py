@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Protocol
 
-from fitgate_callbacks._internals import LoggerTap, missing_path
+from fitgate_callbacks._internals import LoggerTap, finished, missing_path
 from fitgate_callbacks._lightning import Trainer
+from fitgate_callbacks._metric_states import restore_metric_states
 from fitgate_callbacks._public import PublicTap
+from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["LoggedValues"]
 
@@ -46,6 +49,7 @@ class LoggedValues:
         self._next_step: int | None = None
         self._shift = 0
         self._resumed = False
+        self._left_out: Trainer | None = None  # it goes on after a validation that an earlier attempt was to run
         self._at_error: dict[str, Any] | None = None
         self._joined: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
@@ -66,11 +70,12 @@ class LoggedValues:
         state = state or {}
         if state:
             self._eval_steps, self._next_step, self._shift = dict(state["eval_steps"]), state["next_step"], 0
+            self._left_out = trainer if state.get("validation_is_due") else None
         elif self._next_step is None and trainer.global_step == 0:
             self._next_step = 0
         missing = missing_path(trainer)
         if missing is None:
-            self._tap = LoggerTap(trainer, self, sums=state.get("sums", {}))
+            self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state))
             self._resumed = state.get("next_step") is not None
         else:
             _log.warning(_BY_PUBLIC_API, missing)
@@ -98,7 +103,8 @@ class LoggedValues:
             return self._at_error
         state: dict[str, Any] = {"eval_steps": dict(self._eval_steps), "next_step": self._next_step}
         if isinstance(self._tap, LoggerTap):
-            state["sums"] = self._tap.sums()
+            state |= {"epoch": self._tap.epoch, "validation_is_due": self._tap.validation_is_due}
+            state |= {"sums": self._tap.sums(), "metric_states": self._tap.metric_states()}
             if self._next_step is not None:
                 state["next_step"] = self._next_step + self._tap.batch_is_untold
         return state
@@ -121,6 +127,10 @@ class LoggedValues:
 
     def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
         """Count on."""
+        if self._left_out is not None and stage == "validate":
+            batches, self._left_out = self._left_out.num_val_batches, None
+            for i, count in enumerate(batches if isinstance(batches, list) else [batches]):
+                self._eval_steps[f"validate/{i}"] = self._eval_steps.get(f"validate/{i}", 0) + (int(count) if math.isfinite(count) else 0)
         key = f"{stage}/{loader}"
         step = self._eval_steps.get(key, 0)
         self._eval_steps[key] = step + 1
@@ -144,6 +154,26 @@ class LoggedValues:
             self._resumed = False
             self._shift = self._next_step - ahead - step
         return step + self._shift
+
+    def _unfinished(self, trainer: Trainer, state: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Restore what the epoch in hand has summed up; tell it at once where Lightning goes on with the next epoch already.
+
+        It does so after a checkpoint that was made as the last batch of an epoch ended.
+        """
+        module, sums, states = trainer.lightning_module, dict(state.get("sums", {})), state.get("metric_states")
+        if states is not None:
+            restore_metric_states(module, states)
+        else:
+            sums = {key: entry for key, entry in sums.items() if "object" not in entry}
+        if not state or trainer.current_epoch == state.get("epoch"):
+            return sums
+        values = finished(sums, module)
+        if states is not None:
+            restore_metric_states(module, {})
+        if values:
+            numbers = [number_or_tensor(name, value) for name, value in values.items()]
+            self._sink("train", state["next_step"] - 1, tuple(values), numbers, epoch=state["epoch"])
+        return {}
 
     def _untold(self) -> list[list[Any]]:
         untold: list[list[Any]] = []
