@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import torch
 from pytorch_lightning import Trainer
 
+from fitgate_callbacks._metric_states import metric_states
 from fitgate_callbacks._values import not_one_number, number_or_tensor
 
-__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "missing_path", "running_sums"]
+__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "finished", "missing_path", "running_sums"]
 
 _PATHS = (
     "_logger_connector.update_train_step_metrics",
@@ -27,20 +28,29 @@ _PATHS = (
     "fit_loop._should_accumulate",
     "fit_loop.epoch_loop._batches_that_stepped",
     "fit_loop.epoch_loop._results",
+    "fit_loop.epoch_loop._should_check_val_fx",
+    "fit_loop.epoch_loop.batch_progress.current",
+    "fit_loop.epoch_progress.current",
 )
 
 
 class Listener(Protocol):
     """Who is told what Lightning's loggers are told. Values are floats or, on an accelerator, tensors."""
 
-    def train_step(self, step: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401
-        """After a training batch that loggers record: what was logged since the last, and all names the module logs."""
+    def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401
+        """After a training batch that loggers record: what was logged since the last, and all names the module logs.
+
+        `step` is the loggers'; `axis`, unless it is None, is what the module logged under the name `step`, to take its place.
+        """
 
     def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
         """After a batch of validation or test."""
 
-    def all_else(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any]) -> None:  # noqa: ANN401
-        """Epoch values, and what a callback sends to all loggers."""
+    def at_end(self, stage: str, step: int, names: tuple[str, ...], values: list[Any], *, ahead: int = 1, epoch: int | None = None) -> None:
+        """Epoch values; `ahead` of the loggers' `step` the next training batch will be."""
+
+    def aside(self, stage: str, axis: Any, names: tuple[str, ...], values: list[Any]) -> None:  # noqa: ANN401
+        """What came with an x-axis of its own: the module's, or that of a callback which logs to all loggers."""
 
 
 def missing_path(trainer: Trainer) -> str | None:
@@ -90,15 +100,22 @@ class LoggerTap:
     """Tells a listener what Lightning's loggers would be told at `log_every_n_steps=1`.
 
     The listener comes first, then Lightning: what a logger has, the listener has too, whatever is raised in between.
+
+    Args:
+        trainer: what runs.
+        listener: who is told.
+        sums: of the epoch that a fit goes on with, as `sums` gave them: Lightning forgets what the
+            batches before a checkpoint have added to an epoch's mean, and would give the mean of the others.
     """
 
-    def __init__(self, trainer: Trainer, listener: Listener) -> None:
+    def __init__(self, trainer: Trainer, listener: Listener, *, sums: Mapping[str, dict[str, Any]] | None = None) -> None:
         self._trainer = trainer
         self._listener: Listener | None = listener
         self._connector: Any = trainer._logger_connector  # noqa: SLF001
         self._epoch_loop: Any = trainer.fit_loop.epoch_loop
         self._train_values = StepValues(self._epoch_loop._results, step_is_axis=True)  # noqa: SLF001
         self._eval_values: dict[int, StepValues] = {}
+        self._sums = dict(sums or {})
         self._in_step = False
         self._before: list[tuple[str, Any, Any]] = []
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
@@ -108,6 +125,56 @@ class LoggerTap:
     def step(self) -> int:
         """The x-axis of Lightning's own loggers now."""
         return int(self._epoch_loop._batches_that_stepped)  # noqa: SLF001
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that a fit which is resumed from here goes on with."""
+        return self._trainer.current_epoch + self._epoch_is_over
+
+    @property
+    def batch_is_untold(self) -> bool:
+        """Whether the batch in hand counts as done, so that a resumed fit won't run it again, while loggers know nothing of it yet."""
+        current = self._epoch_loop.batch_progress.current
+        return bool(current.processed > current.completed) and not self._accumulates
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether a validation follows the batch in hand: a fit that is resumed from here leaves it out."""
+        return self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
+
+    def tell_untold(self) -> None:
+        """Tell at once what loggers would have been told next, after an error that keeps it from them."""
+        if self.batch_is_untold:
+            self._tell_train_step()
+        elif self._epoch_is_over and self._trainer.world_size == 1 and self._listener is not None:
+            metrics = self._connector.metrics["log"]
+            self._listener.at_end("train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()])
+
+    def sums(self) -> dict[str, dict[str, Any]]:
+        """What has been added up of the epoch in hand. Amid a batch nothing: a resumed fit will run that batch again."""
+        current = self._epoch_loop.batch_progress.current
+        if self._epoch_is_over or current.started > current.processed:
+            return {}
+        return {**self._sums, **_unfinished(self._epoch_loop._results, alone=self._trainer.world_size == 1)}  # noqa: SLF001
+
+    def metric_states(self) -> dict[str, Any] | None:
+        """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own."""
+        current = self._epoch_loop.batch_progress.current
+        if current.started > current.processed or self._trainer.world_size > 1:
+            return None
+        reset = [self._epoch_loop.val_loop._results, *([self._epoch_loop._results] if self._epoch_is_over else [])]  # noqa: SLF001
+        objects = {id(metric.value) for results in reset for metric in results.values() if not metric.is_tensor}
+        return metric_states(self._trainer.lightning_module, reset_soon=objects)
+
+    @property
+    def _epoch_is_over(self) -> bool:
+        epochs = self._trainer.fit_loop.epoch_progress.current
+        return bool(epochs.processed > epochs.completed)
+
+    @property
+    def _accumulates(self) -> bool:
+        fit_loop = self._trainer.fit_loop
+        return bool(fit_loop._should_accumulate()) and self._trainer.lightning_module.automatic_optimization  # noqa: SLF001
 
     def remove(self) -> None:
         """Listen no more; the connector is as it was, save for what somebody else has wrapped since."""
@@ -150,17 +217,14 @@ class LoggerTap:
             connector.__dict__[ours.__name__] = ours
 
     def _tell_train_step(self) -> None:
-        trainer, listener = self._trainer, self._listener
-        if listener is None or (
-            trainer.accumulate_grad_batches != 1
-            and trainer.fit_loop._should_accumulate()  # noqa: SLF001
-            and trainer.lightning_module.automatic_optimization
-        ):
+        listener = self._listener
+        if self._sums:
+            _go_on_summing(self._epoch_loop._results, self._sums)  # noqa: SLF001
+        if listener is None or (self._trainer.accumulate_grad_batches != 1 and self._accumulates):
             return
         values = self._train_values
         names, taken = values.take()
-        axis = values.axis
-        listener.train_step(self._epoch_loop._batches_that_stepped if axis is None else axis, names, taken, values.own_names)  # noqa: SLF001
+        listener.train_step(self._epoch_loop._batches_that_stepped, values.axis, names, taken, values.own_names)  # noqa: SLF001
 
     def _tell_eval_step(self) -> None:
         listener, results = self._listener, self._trainer._results  # noqa: SLF001
@@ -171,15 +235,22 @@ class LoggerTap:
             values = self._eval_values[id(results)] = StepValues(results)
         listener.eval_step(self._stage, results.dataloader_idx or 0, *values.take())
 
-    def _tell_all_else(self, metrics: Mapping[str, Any], step: Any) -> None:  # noqa: ANN401
-        if self._listener is None:
+    def _tell_all_else(self, metrics: Mapping[str, Any], step: int | None) -> None:
+        listener, stage = self._listener, self._stage
+        if listener is None:
             return
-        if step is None:
-            # Lightning's rule: a metric of this name is the x-axis of what is logged with it.
-            step = self.step if "step" not in metrics else _axis(metrics["step"])
+        if step is None and stage == "train" and self._sums:
+            metrics = {**finished(self._sums, self._trainer.lightning_module), **metrics}
+            self._sums = {}
+        axis = None
+        if step is None and "step" in metrics:
+            axis = _axis(metrics["step"])  # Lightning's rule: a metric of this name is the x-axis of what is logged with it
             metrics = {name: value for name, value in metrics.items() if name != "step"}
-        values = [number_or_tensor(name, value) for name, value in metrics.items()]
-        self._listener.all_else(self._stage, step, tuple(metrics), values)
+        names, values = tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
+        if step is None and axis is None:
+            listener.at_end(stage, self.step, names, values, ahead=0 if stage != "train" and self._accumulates else 1)
+        else:
+            listener.aside(stage, step if axis is None else axis, names, values)
 
     @property
     def _stage(self) -> str:
@@ -296,3 +367,50 @@ class _LastOf:
     @property
     def has_reset(self) -> bool:
         return bool(self._valid.has_reset)
+
+
+def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection
+    """By key, what each value that is due at the end of the epoch has come to so far, or the torchmetrics object that knows.
+
+    What `on_train_start` logs is logged again on a resume. Sums that ranks will put together are not one rank's to keep.
+    """
+    found = {}
+    for key, metric in results.items():
+        meta = metric.meta
+        if not meta.on_epoch or not meta.logger or metric.has_reset or key.startswith("on_train_start.") or not (alone or not meta.sync.should):
+            continue
+        entry = found[key] = {"name": results._forked_name(metric, False)[1]}  # noqa: SLF001, FBT003 - Lightning's signature
+        if not metric.is_tensor:
+            entry["object"] = meta.metric_attribute
+        else:
+            entry |= {"value": metric.value, "weight": getattr(metric, "cumulated_batch_size", None)}
+    return found
+
+
+def _go_on_summing(results: Any, sums: dict[str, dict[str, Any]]) -> None:  # noqa: ANN401 - Lightning's private collection
+    """Put earlier sums under those that have begun anew, as the first summand. torchmetrics objects go on by themselves."""
+    for key in [key for key in sums if key in results and not results[key].has_reset]:
+        metric, before = results[key], sums.pop(key)
+        if not metric.is_tensor:
+            continue
+        value = before["value"].to(metric.value.device)
+        if metric.meta.is_max_reduction or metric.meta.is_min_reduction:
+            metric.value = metric.meta.reduce_fx(value, metric.value)
+        else:
+            metric.value = value + metric.value
+        if metric.meta.is_mean_reduction:
+            metric.cumulated_batch_size = before["weight"].to(metric.value.device) + metric.cumulated_batch_size
+
+
+def finished(sums: Mapping[str, dict[str, Any]], module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """By name, the epoch values of what was not logged again before the epoch's end; torchmetrics objects then begin anew."""
+    values: dict[str, torch.Tensor] = {}
+    for entry in sums.values():
+        if "object" in entry:
+            metric: Any = module.get_submodule(entry["object"])
+            values[entry["name"]] = metric.compute()
+        else:
+            values[entry["name"]] = entry["value"] if entry["weight"] is None else entry["value"] / entry["weight"]
+    for name in {entry["object"] for entry in sums.values() if "object" in entry}:
+        module.get_submodule(name).reset()  # type: ignore[operator]  # a torchmetrics object
+    return values

@@ -104,7 +104,7 @@ class Recording:
         self._fits += fitting
         atexit.register(self._at_exit)
 
-    def take(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any]) -> None:  # noqa: ANN401 - may wait on a device
+    def take(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401 - may wait on a device
         """Record what was logged together at one instant. The only call in the training loop."""
         trainer, recorder = self.trainer, self.recorder
         if trainer is None or recorder is None:
@@ -112,7 +112,8 @@ class Recording:
         if names is not self._last_names:
             self._last_names = names
             self.names.setdefault(stage, set()).update(names)
-        recorder.record(Record(stage, step, trainer.global_step, trainer.current_epoch, time.time_ns() // 1000, names, values))
+        epoch = trainer.current_epoch if epoch is None else epoch
+        recorder.record(Record(stage, step, trainer.global_step, epoch, time.time_ns() // 1000, names, values))
 
     def take_batches(self, step: int, names: tuple[str, ...], values: list[Any]) -> None:
         """Record the running sums of a validation pass, which are evidence and no metrics."""

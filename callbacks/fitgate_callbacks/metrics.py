@@ -202,7 +202,7 @@ class MetricsCallback(Callback):
         self._recording.write_failed_start(trainer, pl_module, exception)
         if self.end_fit(trainer, exception) is None:
             self._recording.write_end(trainer, exception)  # another callback's error, after the files were closed
-        self._end()
+        self._end(error=True)
 
     def end_fit(self, trainer: Trainer, exception: BaseException | None = None) -> Recorder | None:
         """Bring everything to the disk and write down how the fit ended; once, whoever asks first.
@@ -259,11 +259,10 @@ class MetricsCallback(Callback):
         logged = restored.get("logged", {})
         self._recording.begin(trainer, pl_module, run_id=restored.get("run_id"), step=logged.get("next_step", trainer.global_step))
         if self._recording.trainer is not None:
-            self._logged.load_state_dict(logged)
-            self._logged.install(trainer)
+            self._logged.install(trainer, logged)
 
-    def _end(self) -> None:
-        self._logged.remove()
+    def _end(self, *, error: bool = False) -> None:
+        self._logged.remove(error=error)
         self._outputs.drop()
         self._recording.close(restored=self._restored.get("run_id"))
         self._restored = {}
