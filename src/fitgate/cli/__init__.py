@@ -1,0 +1,36 @@
+"""The command line, `fitgate`. Reading commands load neither torch, nor Lightning, nor a plotting library.
+
+A command is one module with one `Command`; add it to `COMMANDS`.
+
+Example:
+    >>> from fitgate.cli import COMMANDS
+    >>> [command.name for command in COMMANDS][:2]
+    ['demo', 'runs']
+"""
+
+from fitgate.cli._app import build_app
+from fitgate.cli._command import Command
+from fitgate.cli._demo import demo
+from fitgate.cli._gate import gate
+from fitgate.cli._report import report
+from fitgate.cli._runs import runs
+from fitgate.cli._show import show
+from fitgate.cli._tensorboard import tensorboard
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: tuple[Command, ...] = (
+    demo,
+    runs,
+    show,
+    gate,
+    report,
+    tensorboard,
+)
+
+app = build_app(COMMANDS)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
