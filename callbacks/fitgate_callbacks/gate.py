@@ -240,12 +240,6 @@ class GateCallback(Callback):
         recorder = self._metrics(trainer).recorder
         if recorder is None or self.decision is None:
             return
-        if trainer.received_sigterm and recorder.info.fit is not None and recorder.info.state == "completed":
-            # It came while the export was being made.
-            recorder.update(state="interrupted", fit=replace(recorder.info.fit, interrupted="SIGTERM"))
-            reason = "interrupted: the fit was stopped by SIGTERM"
-            self.decision = replace(self.decision, verdict="improve", reasons=(reason, *self.decision.reasons))
-            self._drop_staged()
         if self._staged is not None:
             self.version = publish(self._staged, why=f"run {recorder.info.id} passed its gate")
             self._staged = None

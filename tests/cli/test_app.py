@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.registry._versions import publish_version
 
 from fitgate.cli import COMMANDS
 
 HEAVY = ("torch", "pytorch_lightning", "lightning", "matplotlib")
 
 
-def test_reading_commands_load_neither_torch_nor_lightning_nor_a_plotting_library(root: Path) -> None:
+def test_reading_commands_load_neither_torch_nor_lightning_nor_a_plotting_library(root: Path, tmp_path: Path) -> None:
     """In a fresh process, after each of them."""
+    deploy = tmp_path / "deploy"
+    for accuracy in (0.8, 0.9):
+        publish_version(deploy / "digits", accuracy)
     commands = [
         ["--help"],
         ["runs", str(root)],
@@ -26,6 +30,11 @@ def test_reading_commands_load_neither_torch_nor_lightning_nor_a_plotting_librar
         ["gate", "latest", "-t", "val_acc >= 0.8", "--root", str(root)],
         ["report", "latest", "--root", str(root)],
         ["report", "latest", "--root", str(root), "--json"],
+        ["models", str(deploy)],
+        ["models", str(deploy), "--json"],
+        ["verify", str(deploy / "digits")],
+        ["promote", str(deploy / "digits"), "1"],
+        ["rollback", str(deploy / "digits")],
     ]
     code = (
         "import json, sys\n"

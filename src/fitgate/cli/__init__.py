@@ -13,10 +13,14 @@ from fitgate.cli._command import Command
 from fitgate.cli._compare import compare
 from fitgate.cli._demo import demo
 from fitgate.cli._gate import gate
+from fitgate.cli._models import models
+from fitgate.cli._promote import promote
 from fitgate.cli._report import report
+from fitgate.cli._rollback import rollback
 from fitgate.cli._runs import runs
 from fitgate.cli._show import show
 from fitgate.cli._tensorboard import tensorboard
+from fitgate.cli._verify import verify
 
 __all__ = ["COMMANDS", "main"]
 
@@ -28,6 +32,10 @@ COMMANDS: tuple[Command, ...] = (
     gate,
     report,
     tensorboard,
+    models,
+    verify,
+    promote,
+    rollback,
 )
 
 app = build_app(COMMANDS)

@@ -77,7 +77,7 @@ def model_card(
         model: its name.
         run_id: the run it comes from.
         gate: the content of gate.json.
-        metrics: the values that were judged; what is not finite is left out.
+        metrics: the values that thresholds were held against; what is not finite is left out.
         signature: what the model takes and gives, if that is known.
         files: the names of the model files.
     """

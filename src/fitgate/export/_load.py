@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,5 +65,5 @@ def load_checkpoint(path: str, *, trusted: bool) -> LoadedCheckpoint | None:
 
 def _what(error: Exception) -> str:
     """Which global a checkpoint asks for, where that is what it is refused for."""
-    telling = [line.strip() for line in str(error).splitlines() if "Unsupported" in line]
-    return telling[0] if telling else short(error)
+    found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+    return found[1] if found else short(error)

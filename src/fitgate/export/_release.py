@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import RegistryError
-from fitgate.export._artifact import only_artifact_left, with_artifact
+from fitgate.export._artifact import only_artifact_left, with_artifact, without_artifact
 from fitgate.export._stage import Staged, seal, stage
 from fitgate.gate import Decision, Threshold, decision_as_dict, judge
 from fitgate.registry import champion
@@ -60,7 +60,7 @@ def prepare(
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
     if not only_artifact_left(decision):
-        return decision, None
+        return without_artifact(decision), None
     staged = stage(
         candidate.weights(),
         model_dir,

@@ -144,12 +144,12 @@ def seal(staged: Staged, *, gate: Mapping[str, Any], manifest: Mapping[str, Any]
     """
     folder = staged.folder
     (folder / "gate.json").write_bytes(encode_json(gate))
-    metrics = manifest.get("metrics") or gate.get("metrics") or {}
+    judged = {check["metric"]: check["value"] for check in gate.get("checks", ())}
     card = model_card(
         model=staged.model_dir.name,
         run_id=staged.run_id,
         gate=gate,
-        metrics=metrics,
+        metrics=judged,
         signature=staged.signature,
         files=list(staged.files),
     )

@@ -25,7 +25,8 @@ class ModelVersion:
         live: whether `CURRENT` names it.
         created: when it was exported; None when its manifest can't be read.
         run_id: the run it comes from.
-        metrics: the values it was judged by.
+        metrics: what was recorded for its weights, and of its files.
+        gated: those values that thresholds were held against.
         files: the names of its files.
         size: bytes of all of them.
         problem: why its manifest can't be read; None when it can.
@@ -36,6 +37,7 @@ class ModelVersion:
     created: datetime | None = None
     run_id: str | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    gated: Mapping[str, float | None] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     size: int = 0
     problem: str | None = None
@@ -118,6 +120,12 @@ def _version(model_dir: Path, number: int, *, live: bool) -> ModelVersion:
         created=manifest.created,
         run_id=run_id if isinstance(run_id, str) else None,
         metrics=manifest.metrics,
+        gated=_gated(manifest),
         files=tuple(entry.path for entry in manifest.files),
         size=sum(entry.size for entry in manifest.files),
     )
+
+
+def _gated(manifest: Manifest) -> dict[str, float | None]:
+    names = [check.get("metric") for check in manifest.checks]
+    return {name: manifest.metrics[name] for name in names if isinstance(name, str) and name in manifest.metrics}

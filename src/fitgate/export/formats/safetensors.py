@@ -33,7 +33,7 @@ class _Safetensors(WeightFormat):
             if type(child).get_extra_state is not nn.Module.get_extra_state:
                 where = name or type(module).__name__
                 return (
-                    f'the format "safetensors" holds tensors only, and {where} keeps an extra state in the state dict; leave the format out'
+                    f"the format {self.name!r} holds tensors only, and {where} keeps an extra state in the state dict; leave the format out"
                 )
         return None
 
@@ -45,7 +45,7 @@ class _Safetensors(WeightFormat):
         others = [name for name, value in state.items() if not hasattr(value, "untyped_storage")]
         if others:
             message = (
-                f'the format "safetensors" holds tensors only, and the state dict has others: {", ".join(others)}; leave the format out'
+                f"the format {self.name!r} holds tensors only, and the state dict has others: {', '.join(others)}; leave the format out"
             )
             raise ExportError(message)
         # One key of metadata: several come out in random order, and the digest would differ from export to export.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fitgate.errors import ExportError
+from fitgate.export._messages import short
 from fitgate.export._quiet import quiet
 from fitgate.export._threads import computing_on
-from fitgate.export.formats._base import GraphFormat, Run
+from fitgate.export.formats._base import GraphFormat, Play, Run
 from fitgate.registry import Signature
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fitgate.export._subject import Subject
 
 __all__ = ["FORMAT"]
@@ -31,8 +34,27 @@ class _TorchExport(GraphFormat):
         with quiet():
             torch.export.save(program, folder / self.file)
 
-    def open(self, folder: Path, signature: Signature, *, threads: int | None = None) -> Run:
+    def open(self, folder: Path, signature: Signature, *, threads: int | None = None) -> Run:  # noqa: ARG002 - the graph has its own
         """A module made of the graph alone."""
+        import torch  # noqa: PLC0415
+
+        play = self._load(folder, threads)
+        return lambda arrays: [tensor.numpy() for tensor in play([torch.as_tensor(array) for array in arrays])]
+
+    def player(self, subject: Subject, folder: Path) -> Play:  # noqa: ARG002 - the file is all it takes
+        """As tensors all the way: NumPy has no bfloat16."""
+        play = self._load(folder, 1)
+
+        def played(tensors: Sequence[Tensor]) -> list[Tensor]:
+            try:
+                return play(tensors)
+            except Exception as error:
+                message = f"{self.file} fails on the example input: {type(error).__name__}: {short(error)}"
+                raise ExportError(message) from error
+
+        return played
+
+    def _load(self, folder: Path, threads: int | None) -> Play:
         import torch  # noqa: PLC0415
         from torch.utils._pytree import tree_unflatten  # noqa: PLC0415 - what torch.export flattens arguments with
 
@@ -43,19 +65,15 @@ class _TorchExport(GraphFormat):
                 program = torch.export.load(folder / self.file)
                 module = program.module()
         except Exception as error:
-            message = f"torch.export can't load {folder / self.file}: {error}"
+            message = f"torch.export can't load {folder / self.file}: {short(error)}"
             raise ExportError(message) from error
-        count = len(signature.inputs)
 
-        def run(arrays: Sequence[Any]) -> list[Any]:
-            tensors = [torch.as_tensor(array) for array in arrays]
-            assert len(tensors) == count
-            args, kwargs = tree_unflatten(tensors, program.call_spec.in_spec)
+        def play(tensors: Sequence[Tensor]) -> list[Tensor]:
+            args, kwargs = tree_unflatten(list(tensors), program.call_spec.in_spec)
             with computing_on(threads), torch.no_grad():
-                outputs = module(*args, **kwargs)
-            return [tensor.numpy() for _, tensor in flat_outputs(outputs)]
+                return [tensor for _, tensor in flat_outputs(module(*args, **kwargs))]
 
-        return run
+        return play
 
 
 FORMAT = _TorchExport()
