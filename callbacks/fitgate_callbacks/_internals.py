@@ -148,7 +148,9 @@ class LoggerTap:
             self._tell_train_step()
         elif self._epoch_is_over and self._trainer.world_size == 1 and self._listener is not None:
             metrics = self._connector.metrics["log"]
-            self._listener.at_end("train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()])
+            self._listener.at_end(
+                "train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
+            )
 
     def sums(self) -> dict[str, dict[str, Any]]:
         """What has been added up of the epoch in hand. Amid a batch nothing: a resumed fit will run that batch again."""
@@ -377,7 +379,13 @@ def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # n
     found = {}
     for key, metric in results.items():
         meta = metric.meta
-        if not meta.on_epoch or not meta.logger or metric.has_reset or key.startswith("on_train_start.") or not (alone or not meta.sync.should):
+        if (
+            not meta.on_epoch
+            or not meta.logger
+            or metric.has_reset
+            or key.startswith("on_train_start.")
+            or not (alone or not meta.sync.should)
+        ):
             continue
         entry = found[key] = {"name": results._forked_name(metric, False)[1]}  # noqa: SLF001, FBT003 - Lightning's signature
         if not metric.is_tensor:

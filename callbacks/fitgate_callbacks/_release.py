@@ -35,8 +35,11 @@ def judge_and_stage(
     example: tuple[object, str],
     model_dir: Path,
     allow: Sequence[str],
+    disagreeing: Mapping[int, str],
 ) -> tuple[Decision | None, Staged | None]:
     """Called on every rank: gathering the weights at the end of fit takes all of them. Only rank 0 judges.
+
+    `disagreeing` says, by `global_step`, on which gated metrics the ranks differ; the rest is as the callback has it.
 
     Returns:
         On rank 0 the decision and, if it is `deploy`, the sealed export.
@@ -58,7 +61,9 @@ def judge_and_stage(
             mode=chosen.mode,
             problem=problem,
         )
-        recorder.update(fit=replace(recorder.info.fit, checkpoint=ref))
+        recorder.update(fit=replace(recorder.info.fit, checkpoint=ref, disagreeing=disagreeing.get(ref.global_step or 0)))
+    else:
+        recorder.update(fit=replace(recorder.info.fit, disagreeing=disagreeing.get(recorder.info.fit.global_step)))
     candidate = Candidate(
         weights=lambda: weights,
         module=None if shards_weights(trainer) else module,

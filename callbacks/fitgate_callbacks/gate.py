@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from fitgate.gate import Decision, Threshold, check_allow, evaluate, judge, near
 from fitgate.registry import remove_stale
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
+from fitgate_callbacks._agreement import RankAgreement
 from fitgate_callbacks._conclude import conclude, write_gate
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import (
@@ -98,6 +99,7 @@ class GateCallback(Callback):
         self._formats = check_formats(formats)
         self._example = ExampleInput(example_input)
         self._allow = check_allow(allow)
+        self._agreement = RankAgreement(threshold.metric for threshold in self._thresholds)
         self._warned = False
         self._staged: Staged | None
         self.decision: Decision | None
@@ -124,6 +126,7 @@ class GateCallback(Callback):
         if trainer.is_global_zero:
             remove_stale(self._model_dir)
         self._example.forget()
+        self._agreement.forget()
         self._forget()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -165,12 +168,22 @@ class GateCallback(Callback):
                 hint = f"did you mean {' or '.join(near)}?" if near else f"logged so far: {', '.join(sorted(known))}"
                 _log.warning("GateCallback: nobody has logged %r, so %r can't pass; %s", threshold.metric, str(threshold), hint)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Remember what this rank has for the gated metrics."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._agreement.see(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """The same for a fit that doesn't validate."""
+        self._agreement.see(trainer, again=False)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, and stage what will ship. One verdict, or one error, on all ranks."""
+        disagreeing = self._agreement.compare(trainer)
         decision: Decision | None = None
         error: Exception | None = None
         try:
-            decision, self._staged = self._judge_and_stage(trainer, pl_module)
+            decision, self._staged = self._judge_and_stage(trainer, pl_module, disagreeing)
         except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
             error = caught
         self.decision = self._share(trainer, decision, error)
@@ -218,7 +231,9 @@ class GateCallback(Callback):
         self._staged = None
         self.decision, self.version, self.report, self.run_dir = None, None, None, None
 
-    def _judge_and_stage(self, trainer: Trainer, module: LightningModule) -> tuple[Decision | None, Staged | None]:
+    def _judge_and_stage(
+        self, trainer: Trainer, module: LightningModule, disagreeing: Mapping[int, str]
+    ) -> tuple[Decision | None, Staged | None]:
         recorder = self._metrics(trainer).end_fit(trainer)
         if trainer.is_global_zero and (recorder is None or recorder.info.fit is None):
             reasons = ["no_step: this fit ran no optimizer step, so it has nothing new to judge"]
@@ -234,6 +249,7 @@ class GateCallback(Callback):
             example=(example, example_source),
             model_dir=self._model_dir,
             allow=self._allow,
+            disagreeing=disagreeing,
         )
 
     def _publish(self, trainer: Trainer) -> None:

@@ -35,14 +35,24 @@ def full(*_, **__):
     raise OSError("the disk is full")
 
 
+class Unsynced(Scripted):
+    def validation_step(self, batch, batch_idx):  # each rank has its own
+        self.log("val_acc", 0.9 if rank == 0 else 0.1)
+
+
+class Synced(Scripted):
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", 0.98 if rank == 0 else 0.9, sync_dist=True)
+
+
 rank = int(os.environ["RANK"])
 judge_and_stage, publish = gate_module.judge_and_stage, gate_module.publish
 found = {}
-for name in ("deploy", "fails", "unpicklable", "full", "again"):
+for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "again"):
     root = Path(sys.argv[1]) / name
     gate_module.judge_and_stage = unpicklable if name == "unpicklable" and rank == 0 else judge_and_stage
     gate_module.publish = full if name == "full" else publish
-    module = Fails() if name == "fails" else Scripted()
+    module = {"fails": Fails, "unsynced": Unsynced, "synced": Synced}.get(name, Scripted)()
     try:
         gate, _ = fit(root, best(root), module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2)
         found[name] = {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "version": gate.version}
@@ -55,7 +65,7 @@ for name in ("deploy", "fails", "unpicklable", "full", "again"):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Five fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
+    """Seven fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
     root = tmp_path_factory.mktemp("ddp")
     (root / "script.py").write_text(_SCRIPT)
     top = Path(__file__).parents[2]
@@ -89,3 +99,15 @@ def test_one_error_on_both(ranks: tuple[Path, list[dict[str, Any]]], name: str, 
     root, (zero, one) = ranks
     assert zero[name] == one[name] == {"error": error, "message": message}
     assert published(root / name) == []
+
+
+def test_a_metric_that_each_rank_has_for_itself_is_not_judged(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    """0.9 on rank 0, which is what gets recorded, and 0.1 on the other: improve, on both, and the reason says what to do."""
+    root, (zero, one) = ranks
+    assert zero["unsynced"] == one["unsynced"]
+    assert zero["unsynced"]["verdict"] == "improve"
+    (reason,) = zero["unsynced"]["reasons"]
+    assert reason == "ranks_disagree: val_acc is 0.9 on rank 0, 0.1 on rank 1; log it with sync_dist=True"
+    assert published(root / "unsynced") == []
+    assert zero["synced"]["verdict"] == one["synced"]["verdict"] == "deploy"
+    assert zero["synced"]["value"] == pytest.approx(0.94)
