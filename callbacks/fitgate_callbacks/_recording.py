@@ -16,7 +16,7 @@ from fitgate.store import Store
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._recorder import Recorder
-from fitgate.store._run_file import RUN_FILE
+from fitgate.store._run_file import RUN_FILE, ValidationSet
 from fitgate.store._schema import BATCHES, Record
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
 from fitgate_callbacks._ranks import on_rank_zero
@@ -51,6 +51,7 @@ class Recording:
         trainer: the one that runs now, or None.
         stands_by: this process records nothing, since its rank is not asked for.
         names: recorded so far in this process, by stage.
+        validation: which data the fit is validated on, for run.json.
     """
 
     def __init__(self, options: RecordingOptions, *, run_id: str | None = None) -> None:
@@ -60,6 +61,7 @@ class Recording:
         self.trainer: Trainer | None = None
         self.stands_by = False
         self.names: dict[str, set[str]] = {}
+        self.validation: ValidationSet | None = None
         self._pid = os.getpid()
         self._chosen_for: Callable[[], Trainer | None] = lambda: None
         self._fits = 0
@@ -136,7 +138,7 @@ class Recording:
             recorder.info.state == "running" or (recorder.info.state == "completed" and exception and self._in_fit)
         ):
             return
-        facts = fit_facts(trainer, start_step=self._start_step, exception=exception)
+        facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation)
         state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
         recorder.update(state=state, fit=facts if self._in_fit else recorder.info.fit)
 

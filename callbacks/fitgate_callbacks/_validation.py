@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, RandomSampler
 
 from fitgate.store._evidence import ALL_RANKS, SAMPLES, WEIGHT
+from fitgate.store._run_file import ValidationSet
 from fitgate_callbacks._internals import running_sums
 from fitgate_callbacks._values import number_or_tensor
 
-__all__ = ["ValidationEvidence"]
+__all__ = ["ValidationEvidence", "ValidationSetSeen"]
+
+_FIRST = 8
+"""Samples of each loader that the digest is taken of."""
 
 Sink = Callable[[int, tuple[str, ...], list[Any]], None]
 """Takes (step, names, values)."""
@@ -60,6 +65,58 @@ class ValidationEvidence:
         self._step += 1
 
 
+class ValidationSetSeen:
+    """Takes the fingerprint of a fit's validation set: sizes, and a digest of the first samples."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int | None] = {}
+        self._digests: dict[int, str | None] = {}
+
+    def take(self, trainer: Trainer, batch: Any, index: int) -> None:  # noqa: ANN401
+        """Before or after the first batch of a loader, once; the sanity check's will do."""
+        if index in self._sizes:
+            return
+        loader = _loaders(trainer)[index]
+        dataset = getattr(loader, "dataset", None)
+        self._sizes[index] = len(dataset) if isinstance(dataset, Sized) else None
+        self._digests[index] = None if isinstance(getattr(loader, "sampler", None), RandomSampler) else _digest(batch)
+
+    @property
+    def facts(self) -> ValidationSet | None:
+        """What was seen; None before anything was."""
+        if not self._sizes:
+            return None
+        loaders = sorted(self._sizes)
+        digests = [self._digests[loader] for loader in loaders]
+        whole = None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
+        return ValidationSet(sizes=tuple(self._sizes[loader] for loader in loaders), digest=whole)
+
+
+def _digest(batch: Any) -> str:  # noqa: ANN401
+    """Of the first samples of every tensor in a batch: type, shape of a sample, values."""
+    digest = hashlib.sha256()
+    for tensor in _tensors(batch):
+        few = tensor[:_FIRST] if tensor.ndim else tensor
+        digest.update(f"{few.dtype}{tuple(few.shape)}".encode())
+        digest.update(few.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(batch: Any) -> Iterator[torch.Tensor]:  # noqa: ANN401
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    for part in _parts(batch):
+        yield from _tensors(part)
+
+
+def _parts(batch: Any) -> Iterable[Any]:  # noqa: ANN401
+    if isinstance(batch, Mapping):
+        return batch.values()
+    if isinstance(batch, list | tuple):
+        return batch
+    return [getattr(batch, field.name) for field in fields(batch)] if is_dataclass(batch) else []
+
+
 def _suffix(trainer: Trainer, loader: int) -> str:
     return f"/dataloader_idx_{loader}" if len(_loaders(trainer)) > 1 else ""
 
@@ -86,11 +143,4 @@ def _size(batch: Any) -> int | None:  # noqa: ANN401
     """The samples in a batch: the length of the first tensor in it."""
     if isinstance(batch, torch.Tensor):
         return batch.shape[0] if batch.ndim else 1
-    parts: Iterable[Any] = ()
-    if isinstance(batch, Mapping):
-        parts = batch.values()
-    elif isinstance(batch, list | tuple):
-        parts = batch
-    elif is_dataclass(batch):
-        parts = (getattr(batch, field.name) for field in fields(batch))
-    return next((size for size in map(_size, parts) if size is not None), None)
+    return next((size for size in map(_size, _parts(batch)) if size is not None), None)

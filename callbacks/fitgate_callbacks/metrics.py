@@ -12,7 +12,7 @@ from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, StepOutputs
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions
-from fitgate_callbacks._validation import ValidationEvidence
+from fitgate_callbacks._validation import ValidationEvidence, ValidationSetSeen
 
 __all__ = ["MetricsCallback"]
 
@@ -176,7 +176,12 @@ class MetricsCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count the accuracy of one batch, and keep what stands behind the values of a fit."""
-        if self._recording.trainer is None or trainer.sanity_checking:
+        if self._recording.trainer is None:
+            return
+        if trainer.state.fn == "fit":
+            self._validation_set.take(trainer, batch, dataloader_idx)
+            self._recording.validation = self._validation_set.facts
+        if trainer.sanity_checking:
             return
         self._outputs.add_to_pass(outputs, dataloader_idx)
         if trainer.state.fn == "fit":
@@ -235,7 +240,7 @@ class MetricsCallback(Callback):
         state = {
             key: value
             for key, value in self.__dict__.items()
-            if key not in ("_recording", "_logged", "_outputs", "_evidence", "log", "log_dict")
+            if key not in ("_recording", "_logged", "_outputs", "_evidence", "_validation_set", "log", "log_dict")
         }
         return {**state, "run_id": self.run_id}
 
@@ -251,6 +256,7 @@ class MetricsCallback(Callback):
         self._outputs = StepOutputs(self._accuracy)
         self._logged = LoggedValues(self._recording.take, self._extras)
         self._evidence = ValidationEvidence(self._recording.take_batches)
+        self._validation_set = ValidationSetSeen()
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._recording.trainer is trainer:

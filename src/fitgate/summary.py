@@ -89,7 +89,7 @@ def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-
     verdict = content["verdict"]
     badge = Text(f" {verdict.upper()} ", _BADGES.get(verdict, "bold"))
     lines: list[RenderableType] = ["", Text.assemble(" " * _INDENT, badge, "  ", (run_id, "bold"), no_wrap=True, overflow="ignore"), ""]
-    others = _other_reasons(content)
+    others = [*_other_reasons(content), *content.get("warnings", ())]
     lines += [_indented(Text(f"! {reason}", "yellow")) for reason in others] + [""] * bool(others)
     lines += [checks_table(content.get("checks", ()), encoding=encoding), ""]
     judged = _judged_text(content.get("judged") or {})

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from fitgate._files import encode_json, sha256_of
+from fitgate._files import sha256_of
+from fitgate.export import publish, seal, stage
 
 RUN = "net-20261123-080000-old-owl"
 
@@ -31,9 +33,9 @@ def test_the_exit_code_is_the_verdict(thresholds: list[str], code: int, root: Pa
 def test_a_champion_is_the_live_version_of_the_model_that_is_named(root: Path, tmp_path: Path, invoke: Any) -> None:
     """Its metrics are those of its manifest."""
     model = tmp_path / "deploy" / "net"
-    (model / "2").mkdir(parents=True)
-    (model / "CURRENT").write_bytes(encode_json({"version": 2}))
-    (model / "2" / "manifest.json").write_bytes(encode_json({"metrics": {"val_acc": 0.89}}))
+    staged = stage({"state_dict": {"weight": torch.zeros(1)}}, model, run_id="r", formats=["safetensors"])
+    seal(staged, gate={"checks": []}, manifest={"metrics": {"val_acc": 0.89}})
+    publish(staged, why="a test")
     for threshold, code in (("val_acc >= champion", 0), ("val_acc >= champion + 0.02", 1)):
         done = invoke("gate", RUN, "-t", threshold, "-t", "val_acc >= 0", "--champion", model, "--root", root)
         assert done.exit_code == code, done.output

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,9 @@ from fitgate.cli._command import command
 from fitgate.cli._common import Json, Root, RunArgument, find_run, print_json, terminal
 from fitgate.errors import ThresholdError
 from fitgate.summary import decision_part
+
+if TYPE_CHECKING:
+    from fitgate.registry import LiveValues
 
 _IMPROVE = 1
 
@@ -43,7 +47,13 @@ def gate(
         raise ThresholdError(message)
     found = find_run(root, run)
     try:
-        decision = judge(found, thresholds, allow=allow or (), champion=live)
+        decision = judge(
+            found,
+            thresholds,
+            allow=allow or (),
+            champion=live.metrics if live is not None else None,
+            champion_validation=live.validation if live is not None else None,
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--allow") from error
     content = decision_as_dict(decision, found.id)
@@ -55,11 +65,11 @@ def gate(
     raise typer.Exit(0 if decision.verdict == "deploy" else _IMPROVE)
 
 
-def _champion(model_dir: str) -> dict[str, float]:
-    from fitgate.report import read_live_manifest  # noqa: PLC0415 - only where a champion is asked for
+def _champion(model_dir: str) -> LiveValues:
+    from fitgate.registry import champion  # noqa: PLC0415 - only where a champion is asked for
 
-    manifest = read_live_manifest(model_dir)
-    if manifest is None:
+    live = champion(Path(model_dir))
+    if live is None:
         message = f"there is no live version at {model_dir!r}: no CURRENT in it"
         raise ThresholdError(message)
-    return dict(manifest.get("metrics", {}))
+    return live

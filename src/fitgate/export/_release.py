@@ -12,7 +12,7 @@ from fitgate.errors import RegistryError
 from fitgate.export._artifact import only_artifact_left, with_artifact, without_artifact
 from fitgate.export._stage import Staged, seal, stage
 from fitgate.gate import Decision, Threshold, decision_as_dict, judge
-from fitgate.registry import champion
+from fitgate.registry import LiveValues, champion
 from fitgate.store import Run
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def prepare(
         ExportError: what passed can't be exported.
     """
     live, unknown = _champion(model_dir, thresholds)
-    decision = judge(run, thresholds, allow=allow, champion=live)
+    values = live.metrics if live is not None else None
+    decision = judge(run, thresholds, allow=allow, champion=values, champion_validation=live.validation if live is not None else None)
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
     if not only_artifact_left(decision):
@@ -71,7 +72,7 @@ def prepare(
         example_source=candidate.example_source,
     )
     try:
-        decision = with_artifact(decision, staged.metrics, champion=live, differs=staged.differs)
+        decision = with_artifact(decision, staged.metrics, champion=values, differs=staged.differs)
         if decision.verdict != "deploy":
             staged.drop()
             return decision, None
@@ -86,6 +87,7 @@ def prepare(
                 "allowed": gate["allowed"],
                 "source": {**candidate.source, **judged},
                 "versions": run.info.versions,
+                "validation": run.info.fit.validation if run.info.fit is not None else None,
             },
         )
     except BaseException:
@@ -94,7 +96,7 @@ def prepare(
     return decision, staged
 
 
-def _champion(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[dict[str, float] | None, str | None]:
+def _champion(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[LiveValues | None, str | None]:
     """The live version's values; or why they can't be had, where a threshold asks for them."""
     try:
         return champion(model_dir), None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from fitgate.gate._evaluate import evaluate
 from fitgate.gate._threshold import Threshold, parse_thresholds
 from fitgate.store import Run
 from fitgate.store._evidence import validation_at
-from fitgate.store._run_file import FitFacts
+from fitgate.store._run_file import FitFacts, ValidationSet
 
 __all__ = ["decision_as_dict", "judge", "metrics_at"]
 
@@ -47,9 +47,21 @@ def metrics_at(run: Run, global_step: int, *, ended: datetime | None = None) -> 
 
 
 def judge(
-    run: Run, thresholds: Iterable[str | Threshold], *, allow: Sequence[str] = (), champion: Mapping[str, float] | None = None
+    run: Run,
+    thresholds: Iterable[str | Threshold],
+    *,
+    allow: Sequence[str] = (),
+    champion: Mapping[str, float] | None = None,
+    champion_validation: ValidationSet | None = None,
 ) -> Decision:
     """Judge a run by its files alone: the same in the fit and at any time after it.
+
+    Args:
+        run: from any store.
+        thresholds: conditions, as text or `Threshold`; at least one.
+        allow: eligibility rules to set aside.
+        champion: the live version's values; None when nothing is live.
+        champion_validation: which data those values come from; None when that is not known.
 
     Raises:
         ThresholdError: there is no threshold, or one can't be read.
@@ -71,7 +83,17 @@ def judge(
     parsed = parse_thresholds(thresholds)
     metrics = metrics_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
     samples = _samples(run, parsed, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
-    return evaluate(parsed, metrics, champion=champion, samples=samples, ineligible=reasons, judged=judged, allowed=allow)
+    decision = evaluate(parsed, metrics, champion=champion, samples=samples, ineligible=reasons, judged=judged, allowed=allow)
+    return replace(decision, warnings=_unlike(parsed, facts.validation, champion_validation))
+
+
+def _unlike(thresholds: Iterable[Threshold], here: ValidationSet | None, there: ValidationSet | None) -> tuple[str, ...]:
+    """A warning where a threshold compares with a champion that was validated on other data."""
+    relative = [str(threshold) for threshold in thresholds if threshold.is_relative]
+    difference = here.difference(there) if relative and here is not None and there is not None else None
+    if difference is None:
+        return ()
+    return (f"the champion was validated on other data ({difference}), so {', '.join(relative)} compares unlike numbers",)
 
 
 def _samples(run: Run, thresholds: Iterable[Threshold], global_step: int, *, ended: datetime | None) -> dict[str, Samples]:
@@ -117,4 +139,5 @@ def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:
         "metrics": dict(decision.metrics),
         "judged": asdict(decision.judged),
         "allowed": list(decision.allowed),
+        "warnings": list(decision.warnings),
     }

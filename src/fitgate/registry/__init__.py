@@ -13,7 +13,7 @@ Example:
 
 from fitgate.registry._current import Current, Move, live_before, read_current, read_history
 from fitgate.registry._layout import version_dir, version_numbers
-from fitgate.registry._listing import Model, ModelVersion, champion, live_manifest, model, models
+from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_manifest, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
 from fitgate.registry._moves import promote, rollback
 from fitgate.registry._publish import publish, write_manifest
@@ -23,6 +23,7 @@ from fitgate.registry._verify import Problem, Verification, verify, verify_versi
 __all__ = [
     "Current",
     "FileEntry",
+    "LiveValues",
     "Manifest",
     "Model",
     "ModelVersion",

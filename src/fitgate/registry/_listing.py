@@ -12,8 +12,9 @@ from fitgate.errors import RegistryError
 from fitgate.registry._current import read_current
 from fitgate.registry._layout import CURRENT, version_dir, version_numbers
 from fitgate.registry._manifest import Manifest, read_manifest
+from fitgate.store._run_file import ValidationSet
 
-__all__ = ["Model", "ModelVersion", "champion", "live_manifest", "model", "models"]
+__all__ = ["LiveValues", "Model", "ModelVersion", "champion", "live_manifest", "model", "models"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +99,24 @@ def live_manifest(model_dir: Path) -> Manifest | None:
     return None if current is None else read_manifest(version_dir(model_dir, current.version))[0]
 
 
-def champion(model_dir: Path) -> dict[str, float] | None:
+@dataclass(frozen=True)
+class LiveValues:
+    """What a challenger is held against: the live version's values, and the data they come from."""
+
+    metrics: dict[str, float]
+    validation: ValidationSet | None
+
+
+def champion(model_dir: Path) -> LiveValues | None:
     """The live version's values, for thresholds relative to it; None when none is live.
 
     Raises:
         RegistryError: `CURRENT` or the manifest can't be read.
     """
     manifest = live_manifest(model_dir)
-    return None if manifest is None else {name: value for name, value in manifest.metrics.items() if value is not None}
+    if manifest is None:
+        return None
+    return LiveValues({name: value for name, value in manifest.metrics.items() if value is not None}, manifest.validation)
 
 
 def _version(model_dir: Path, number: int, *, live: bool) -> ModelVersion:

@@ -19,6 +19,7 @@ import msgspec
 from fitgate._files import encode_json
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import MANIFEST
+from fitgate.store._run_file import ValidationSet
 
 __all__ = ["FORMAT", "FileEntry", "Manifest", "Signature", "TensorSpec", "encode_manifest", "read_manifest"]
 
@@ -74,6 +75,7 @@ class Manifest:
     source: dict[str, Any] = field(default_factory=dict)
     signature: Signature | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    validation: ValidationSet | None = None
 
 
 def encode_manifest(content: Mapping[str, Any]) -> bytes:

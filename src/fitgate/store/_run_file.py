@@ -10,7 +10,18 @@ from typing import Any, Literal
 from fitgate._files import decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 
-__all__ = ["LOST_AFTER", "RUN_FILE", "Attempt", "CheckpointRef", "FitFacts", "RunInfo", "State", "read_run_info", "write_run_info"]
+__all__ = [
+    "LOST_AFTER",
+    "RUN_FILE",
+    "Attempt",
+    "CheckpointRef",
+    "FitFacts",
+    "RunInfo",
+    "State",
+    "ValidationSet",
+    "read_run_info",
+    "write_run_info",
+]
 
 RUN_FILE = "run.json"
 FORMAT = 1
@@ -55,6 +66,31 @@ class CheckpointRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationSet:
+    """What tells one validation set from another.
+
+    Attributes:
+        sizes: samples of each loader's data set; None for one without a length.
+        digest: SHA-256 of the first samples of each loader, as the module got them; None where they are drawn at random.
+    """
+
+    sizes: tuple[int | None, ...] = ()
+    digest: str | None = None
+
+    def difference(self, other: ValidationSet) -> str | None:
+        """In words, how this set differs from another; None where nothing tells them apart.
+
+        Example:
+            >>> ValidationSet(sizes=(360,)).difference(ValidationSet(sizes=(400,)))
+            '360 samples here, 400 there'
+        """
+        if self.sizes != other.sizes:
+            here, there = (" + ".join("?" if size is None else str(size) for size in each.sizes) or "no" for each in (self, other))
+            return f"{here} samples here, {there} there"
+        return "other first samples" if self.digest and other.digest and self.digest != other.digest else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitFacts:
     """What must be known of a fit, beside its points, to judge it again from its files alone.
 
@@ -68,6 +104,7 @@ class FitFacts:
         limit_val_batches: Lightning's argument as given: a float is a fraction, an int a number of batches.
         non_finite_stop: what stopped on a NaN or an infinity, in its own words, or None.
         disagreeing: gated metrics whose value differs between the processes of a distributed fit, in words, or None.
+        validation: which data it was validated on; None where it wasn't.
         ended: when the fit ended; points recorded later, by a validation after it, are not its evidence.
         checkpoint: the checkpoint that would ship; None for the weights at the end of fit.
     """
@@ -81,6 +118,7 @@ class FitFacts:
     limit_val_batches: int | float = 1.0
     non_finite_stop: str | None = None
     disagreeing: str | None = None
+    validation: ValidationSet | None = None
     ended: datetime | None = None
     checkpoint: CheckpointRef | None = None
 
