@@ -49,6 +49,7 @@ __all__ = [
     "fit_facts",
     "number_or_tensor",
     "shards_weights",
+    "val_dataloaders",
     "versions",
 ]
 
@@ -304,3 +305,13 @@ def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
 def shards_weights(trainer: Trainer) -> bool:
     """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
     return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)
+
+
+def val_dataloaders(trainer: Trainer) -> list[Any]:
+    """The validation dataloaders of this fit, in order; empty before they are made."""
+    loaders = trainer.val_dataloaders
+    if loaders is None:
+        return []
+    if isinstance(loaders, list | tuple):
+        return list(loaders)
+    return list(loaders.values()) if isinstance(loaders, dict) else [loaders]

@@ -33,6 +33,7 @@ def judge_and_stage(
     which: Any,  # noqa: ANN401 - as for choose_checkpoint
     formats: Sequence[str],
     example: tuple[object, str],
+    validation: Mapping[str, Any] | None,
     model_dir: Path,
     allow: Sequence[str],
 ) -> tuple[Decision | None, Staged | None]:
@@ -66,6 +67,7 @@ def judge_and_stage(
         example_input=example[0],
         example_source=example[1],
         source={"checkpoint": chosen.path, "sha256": sha256},
+        validation=validation,
     )
     run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
     return prepare(run, thresholds, candidate, model_dir, allow=allow)

@@ -16,12 +16,13 @@ from fitgate.errors import ExportError
 from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
 from fitgate.export.formats import all_formats
 from fitgate.gate import Decision, Threshold, check_allow, decision_as_dict, evaluate, judge, nearest_names, parse_thresholds
-from fitgate.registry import remove_stale
+from fitgate.registry import tidy
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpoint, Trainer, choose_checkpoint, shards_weights
 from fitgate_callbacks._release import judge_and_stage
+from fitgate_callbacks._validation_data import ValidationData
 from fitgate_callbacks.metrics import MetricsCallback
 
 __all__ = ["GateCallback"]
@@ -87,6 +88,7 @@ class GateCallback(Callback):
             raise TypeError(message)
         self._formats = check_formats(formats)
         self._example = ExampleInput(example_input)
+        self._validated = ValidationData()
         self._allow = check_allow(allow)
         self._staged: Staged | None = None
         self._warned = False
@@ -109,8 +111,9 @@ class GateCallback(Callback):
                 )
                 raise ValueError(message)
         if trainer.is_global_zero:
-            remove_stale(self._model_dir)
+            tidy(self._model_dir)
         self._example.forget()
+        self._validated.forget()
         self.decision, self.version, self._staged = None, None, None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -128,11 +131,14 @@ class GateCallback(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         batch: Any,  # noqa: ANN401 - whatever a dataloader gives
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep some samples of the first batch, in the sanity check already."""
-        if trainer.state.fn == "fit" and not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
+        if trainer.state.fn != "fit" or batch_idx:
+            return
+        self._validated.take(batch, dataloader_idx)
+        if not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
             message = (
                 f"GateCallback: can't tell the input of {type(pl_module).__name__}.forward in a validation batch of type "
                 f"{type(batch).__name__}; give GateCallback(example_input=…)"
@@ -212,6 +218,7 @@ class GateCallback(Callback):
             which=self._which,
             formats=self._formats,
             example=(example, example_source),
+            validation=self._validated.describe(trainer),
             model_dir=self._model_dir,
             allow=self._allow,
         )

@@ -1,6 +1,9 @@
 """GateCallback and its export: formats, the example input, thresholds on the files, what must be told before training."""
 
+import argparse
+import functools
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import torch
 from google.protobuf import text_format
 from huggingface_hub import ModelCard
 from tests.callbacks._gated import Scripted, best, best_path, fit, gate_file, latest, loader, make_trainer, manifest, published
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from tritonclient.grpc import model_config_pb2
 
 import fitgate
@@ -112,6 +115,66 @@ def test_a_champion_that_can_not_be_read(tmp_path: Path) -> None:
     assert gate.decision.reasons[0].startswith("the champion can't be read:")
     gate, _ = fit(tmp_path, best(tmp_path, "3"))
     assert gate.version == 2
+
+
+def test_a_champion_from_other_data(tmp_path: Path) -> None:
+    """The manifest keeps sizes and a digest of the first samples; a relative check on differing data says so, whatever its outcome."""
+    thresholds = ["val_acc >= 0.5", "val_acc >= champion"]
+
+    def fit_on(data: DataLoader[Any], name: str) -> GateCallback:
+        gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net")
+        make_trainer(tmp_path, gate, best(tmp_path, name)).fit(Scripted(), loader(), data)
+        return gate
+
+    fit_on(loader(), "1")
+    same = fit_on(loader(), "2")
+    first, second = manifest(tmp_path)["validation"], manifest(tmp_path, 2)["validation"]
+    assert first == second
+    assert (first["sizes"], first["n"]) == ([20], 20)
+    assert same.decision is not None
+    assert same.decision.checks[1].reason == "val_acc >= champion: got 0.9, passes by 0"
+    other = DataLoader(TensorDataset(torch.zeros(20, 4), torch.arange(20) % 3), batch_size=4)
+    noted = fit_on(other, "3")
+    assert noted.decision is not None
+    assert noted.decision.verdict == "deploy"
+    note = "val_acc >= champion: got 0.9, passes by 0; the champion's value comes from other validation data"
+    assert [check.reason for check in noted.decision.checks] == ["val_acc >= 0.5: got 0.9, passes by 0.4", note]
+    assert gate_file(tmp_path)["checks"][1]["reason"] == note
+    fewer = DataLoader(TensorDataset(torch.zeros(8, 4), torch.arange(8) % 3), batch_size=4)
+    assert "other validation data" in fit_on(fewer, "4").decision.checks[1].reason  # type: ignore[union-attr]
+
+
+class Awkward(Scripted):
+    """Hyperparameters of every kind that unpickling needs code for."""
+
+    def __init__(self, where: Any, make: Any, options: Any, loss: Any, rate: Any) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.loss = loss
+
+
+def test_awkward_hyperparameters_from_a_real_checkpoint(tmp_path: Path) -> None:
+    """This fit's own checkpoint may be unpickled; what ships loads without, and the manifest names what became of each."""
+    module = Awkward(
+        where=Path("data"),
+        make=functools.partial(torch.optim.SGD, lr=0.1),
+        options=argparse.Namespace(depth=3, where=Path("x")),
+        loss=torch.nn.CrossEntropyLoss(),
+        rate=np.float32(0.5),
+    )
+    gate, trainer = fit(tmp_path, best(tmp_path), module=module)
+    assert gate.version == 1
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(best_path(trainer), weights_only=True)
+    shipped = torch.load(tmp_path / "deploy" / "net" / "1" / "model.ckpt", weights_only=True)["hyper_parameters"]
+    assert {name: shipped[name] for name in ("where", "options", "rate")} == {
+        "where": "data",
+        "options": {"depth": 3, "where": "x"},
+        "rate": 0.5,
+    }
+    notes = manifest(tmp_path)["hparams"]
+    assert {entry["name"] for entry in notes["left_out"]} == {"make", "loss"}
+    assert {entry["name"] for entry in notes["converted"]} >= {"where", "options", "options.where", "rate"}
 
 
 class Differs(Scripted):

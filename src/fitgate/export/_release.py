@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import RegistryError
-from fitgate.export._artifact import only_artifact_left, with_artifact, without_artifact
 from fitgate.export._stage import Staged, seal, stage
+from fitgate.export._thresholds import only_artifact_left, other_data, with_artifact, with_note, without_artifact
 from fitgate.gate import Decision, Threshold, decision_as_dict, judge
-from fitgate.registry import champion
+from fitgate.registry import Manifest, live_manifest
 from fitgate.store import Run
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Candidate:
         example_input: arguments of forward, or None.
         example_source: where the example comes from.
         source: for the manifest: where the weights come from.
+        validation: which data it was validated on; the champion's may be others.
     """
 
     weights: Callable[[], Mapping[str, Any]]
@@ -42,6 +43,7 @@ class Candidate:
     example_input: object
     example_source: str
     source: Mapping[str, Any]
+    validation: Mapping[str, Any] | None = None
 
 
 def prepare(
@@ -55,10 +57,13 @@ def prepare(
     Raises:
         ExportError: what passed can't be exported.
     """
-    live, unknown = _champion(model_dir, thresholds)
+    manifest, unknown = _champion(model_dir, thresholds)
+    live = None if manifest is None else {name: value for name, value in manifest.metrics.items() if value is not None}
     decision = judge(run, thresholds, allow=allow, champion=live)
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
+    if manifest is not None and other_data(manifest.validation, candidate.validation):
+        decision = with_note(decision, "the champion's value comes from other validation data")
     if not only_artifact_left(decision):
         return without_artifact(decision), None
     staged = stage(
@@ -85,6 +90,7 @@ def prepare(
                 "checks": gate["checks"],
                 "allowed": gate["allowed"],
                 "source": {**candidate.source, **judged},
+                "validation": candidate.validation,
                 "versions": run.info.versions,
             },
         )
@@ -94,10 +100,10 @@ def prepare(
     return decision, staged
 
 
-def _champion(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[dict[str, float] | None, str | None]:
-    """The live version's values; or why they can't be had, where a threshold asks for them."""
+def _champion(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[Manifest | None, str | None]:
+    """The live version; or why it can't be read, where a threshold asks for it."""
     try:
-        return champion(model_dir), None
+        return live_manifest(model_dir), None
     except RegistryError as error:
         if any(threshold.is_relative for threshold in thresholds):
             return None, f"the champion can't be read: {error}"

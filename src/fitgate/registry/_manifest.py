@@ -74,6 +74,7 @@ class Manifest:
     source: dict[str, Any] = field(default_factory=dict)
     signature: Signature | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    validation: dict[str, Any] | None = None
 
 
 def encode_manifest(content: Mapping[str, Any]) -> bytes:

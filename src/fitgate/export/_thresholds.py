@@ -1,15 +1,16 @@
-"""Thresholds on the exported files: judged after the export, once all others have passed."""
+"""Decisions about an export: thresholds on its files, judged once all others have passed, and on whom it replaces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fitgate.errors import ThresholdError
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
 from fitgate.gate import Check, Decision, Threshold, evaluate, nearest_names
 
-__all__ = ["check_artifact_thresholds", "only_artifact_left", "with_artifact", "without_artifact"]
+__all__ = ["check_artifact_thresholds", "only_artifact_left", "other_data", "with_artifact", "with_note", "without_artifact"]
 
 _PREFIX = "artifact."
 
@@ -90,6 +91,33 @@ def with_artifact(
         reasons=tuple(reasons),
         metrics={**decision.metrics, **metrics},
     )
+
+
+def other_data(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two descriptions of validation data differ; not where one of them is missing.
+
+    Example:
+        >>> other_data({"sizes": [360], "digest": "a"}, {"sizes": [360], "digest": "b"})
+        True
+        >>> other_data(None, {"sizes": [360], "digest": "b"})
+        False
+    """
+    if not one or not other:
+        return False
+    return any(one.get(key) != other.get(key) for key in ("sizes", "digest"))
+
+
+def with_note(decision: Decision, note: str) -> Decision:
+    """The decision with a note on each check against the champion's metrics; the verdict stays.
+
+    Example:
+        >>> decision = evaluate(["acc > 0.8", "acc > champion"], {"acc": 0.9}, champion={"acc": 0.85})
+        >>> with_note(decision, "from other data").checks[1].reason
+        'acc > champion: got 0.9, passes by 0.05; from other data'
+    """
+    noted = {c.reason: f"{c.reason}; {note}" for c in decision.checks if c.threshold.is_relative and not _is_of_artifact(c)}
+    checks = tuple(replace(check, reason=noted.get(check.reason, check.reason)) for check in decision.checks)
+    return replace(decision, checks=checks, reasons=tuple(noted.get(reason, reason) for reason in decision.reasons))
 
 
 def _is_of_artifact(check: Check) -> bool:
