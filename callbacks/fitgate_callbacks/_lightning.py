@@ -302,11 +302,6 @@ def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
     return checkpoint
 
 
-def shards_weights(trainer: Trainer) -> bool:
-    """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
-    return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)
-
-
 def val_dataloaders(trainer: Trainer) -> list[Any]:
     """The validation dataloaders of this fit, in order; empty before they are made."""
     loaders = trainer.val_dataloaders
@@ -315,3 +310,8 @@ def val_dataloaders(trainer: Trainer) -> list[Any]:
     if isinstance(loaders, list | tuple):
         return list(loaders)
     return list(loaders.values()) if isinstance(loaders, dict) else [loaders]
+
+
+def shards_weights(trainer: Trainer) -> bool:
+    """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
+    return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)

@@ -113,11 +113,11 @@ class GateCallback(Callback):
         if trainer.is_global_zero:
             tidy(self._model_dir)
         self._example.forget()
-        self._validated.forget()
         self.decision, self.version, self._staged = None, None, None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module is complete now: can it be written in these formats?"""
+        self._validated.forget()
         for name in self._formats:
             complaint = all_formats()[name].complaint(pl_module)
             if all_formats()[name].graph and shards_weights(trainer):
