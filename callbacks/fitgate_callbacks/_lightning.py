@@ -49,7 +49,6 @@ __all__ = [
     "fit_facts",
     "number_or_tensor",
     "shards_weights",
-    "val_dataloaders",
     "versions",
 ]
 
@@ -300,16 +299,6 @@ def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
     """The weights at the end of fit, in the form of a checkpoint."""
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)  # noqa: SLF001 - what save_checkpoint writes
     return checkpoint
-
-
-def val_dataloaders(trainer: Trainer) -> list[Any]:
-    """The validation dataloaders of this fit, in order; empty before they are made."""
-    loaders = trainer.val_dataloaders
-    if loaders is None:
-        return []
-    if isinstance(loaders, list | tuple):
-        return list(loaders)
-    return list(loaders.values()) if isinstance(loaders, dict) else [loaders]
 
 
 def shards_weights(trainer: Trainer) -> bool:

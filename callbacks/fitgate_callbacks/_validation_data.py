@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from fitgate_callbacks._lightning import Trainer, val_dataloaders
+from fitgate_callbacks._lightning import Trainer
 
 __all__ = ["ValidationData"]
 
@@ -36,7 +36,7 @@ class ValidationData:
         """
         if not self._digests:
             return None
-        sizes = [_size(loader) for loader in val_dataloaders(trainer)]
+        sizes = [_size(loader) for loader in _loaders(trainer)]
         known = [size for size in sizes if size is not None]
         whole = hashlib.sha256("".join(digest for _, digest in sorted(self._digests.items())).encode()).hexdigest()
         return {"sizes": sizes, "n": sum(known) if len(known) == len(sizes) else None, "digest": whole}
@@ -56,6 +56,15 @@ def _digest(batch: Any) -> str:  # noqa: ANN401
         digest.update(f"{few.dtype} {tuple(few.shape)}".encode())
         digest.update(few.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _loaders(trainer: Trainer) -> list[Any]:
+    loaders = trainer.val_dataloaders
+    if loaders is None:
+        return []
+    if isinstance(loaders, list | tuple):
+        return list(loaders)
+    return list(loaders.values()) if isinstance(loaders, dict) else [loaders]
 
 
 def _size(loader: Any) -> int | None:  # noqa: ANN401 - whatever iterates over batches
