@@ -14,6 +14,7 @@ from torch import nn
 import fitgate
 from fitgate.errors import ExportError, RegistryError
 from fitgate.export import publish, seal, stage
+from fitgate.registry._manifest import encode_manifest
 
 
 class Net(nn.Module):
@@ -133,6 +134,12 @@ def test_what_can_not_be_opened(tmp_path: Path) -> None:
         fitgate.open_model(folder.parent)
     with pytest.raises(RegistryError, match="holds no deployed model"):
         fitgate.open_model(tmp_path / "nowhere")
+    content = json.loads((folder / "1" / "manifest.json").read_bytes())
+    original = (folder / "1" / "manifest.json").read_bytes()
+    (folder / "1" / "manifest.json").write_bytes(encode_manifest({**content, "metrics": {"val_acc": 1.0}}))
+    with pytest.raises(RegistryError, match="another manifest than the one that went live"):
+        fitgate.open_model(folder)
+    (folder / "1" / "manifest.json").write_bytes(original)
     (folder / "CURRENT").rename(folder / "CURRENT.old")
     with pytest.raises(RegistryError, match=r"has no live version; make one live: fitgate promote .*/net 1"):
         fitgate.open_model(folder)

@@ -89,7 +89,9 @@ class ValidationSetSeen:
         loaders = sorted(self._sizes)
         digests = [self._digests[loader] for loader in loaders]
         whole = None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
-        return ValidationSet(sizes=tuple(self._sizes[loader] for loader in loaders), digest=whole)
+        sizes = tuple(self._sizes[loader] for loader in loaders)
+        known = [size for size in sizes if size is not None]
+        return ValidationSet(sizes=sizes, n=sum(known) if len(known) == len(sizes) else None, digest=whole)
 
 
 def _digest(batch: Any) -> str:  # noqa: ANN401

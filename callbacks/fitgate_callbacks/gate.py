@@ -15,7 +15,7 @@ from fitgate.errors import ExportError
 from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
 from fitgate.export.formats import all_formats
 from fitgate.gate import Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
-from fitgate.registry import remove_stale
+from fitgate.registry import tidy
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._agreement import RankAgreement
@@ -124,7 +124,7 @@ class GateCallback(Callback):
                 )
                 raise ValueError(message)
         if trainer.is_global_zero:
-            remove_stale(self._model_dir)
+            tidy(self._model_dir)
         self._example.forget()
         self._agreement.forget()
         self._forget()
@@ -144,11 +144,13 @@ class GateCallback(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         batch: Any,  # noqa: ANN401 - whatever a dataloader gives
-        batch_idx: int,  # noqa: ARG002
+        batch_idx: int,
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
         """Keep some samples of the first batch, in the sanity check already."""
-        if trainer.state.fn == "fit" and not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
+        if trainer.state.fn != "fit" or batch_idx:
+            return
+        if not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
             message = (
                 f"GateCallback: can't tell the input of {type(pl_module).__name__}.forward in a validation batch of type "
                 f"{type(batch).__name__}; give GateCallback(example_input=…)"

@@ -10,9 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fitgate._files import sha256_of
 from fitgate.errors import ExportError, RegistryError
 from fitgate.export.formats import GraphFormat, Run, all_formats
-from fitgate.registry import Signature, TensorSpec, models, read_current, read_manifest, verify_version, version_dir, version_numbers
+from fitgate.registry import (
+    MANIFEST,
+    Signature,
+    TensorSpec,
+    models,
+    read_current,
+    read_manifest,
+    verify_version,
+    version_dir,
+    version_numbers,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,6 +119,7 @@ def open_model(model_dir: str | os.PathLike[str], *, version: int | None = None)
     """
     folder = Path(model_dir)
     numbers = version_numbers(folder)
+    current = None
     if version is None:
         current = read_current(folder) if folder.is_dir() else None
         if current is None:
@@ -118,6 +130,9 @@ def open_model(model_dir: str | os.PathLike[str], *, version: int | None = None)
         raise RegistryError(message)
     where = version_dir(folder, version)
     verify_version(where)
+    if current is not None and sha256_of(where / MANIFEST) != current.manifest_sha256:
+        message = f"version {version} of {folder} has another manifest than the one that went live; see: fitgate verify {folder}"
+        raise RegistryError(message)
     manifest, content = read_manifest(where)
     return DeployedModel(where, version, content, manifest.signature)
 

@@ -41,6 +41,7 @@ def test_a_comparison_on_other_data_warns(tmp_path: Path) -> None:
     assert _warnings(tmp_path, _other(12, shuffle=True)) == (), "drawn at random: only the sizes can be compared"
     manifest = json.loads((tmp_path / "deploy" / "net" / "3" / "manifest.json").read_bytes())
     assert manifest["validation"]["sizes"] == [20]
+    assert manifest["validation"]["n"] == 20
     assert len(manifest["validation"]["digest"]) == 64
 
 

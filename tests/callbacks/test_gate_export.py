@@ -1,6 +1,9 @@
 """GateCallback and its export: formats, the example input, thresholds on the files, what must be told before training."""
 
+import argparse
+import functools
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,39 @@ def test_a_champion_that_can_not_be_read(tmp_path: Path) -> None:
     assert gate.decision.reasons[0].startswith("the champion can't be read:")
     gate, _ = fit(tmp_path, best(tmp_path, "3"))
     assert gate.version == 2
+
+
+class Awkward(Scripted):
+    """Hyperparameters of every kind that unpickling needs code for."""
+
+    def __init__(self, where: Any, make: Any, options: Any, loss: Any, rate: Any) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.loss = loss
+
+
+def test_awkward_hyperparameters_from_a_real_checkpoint(tmp_path: Path) -> None:
+    """This fit's own checkpoint may be unpickled; what ships loads without, and the manifest names what became of each."""
+    module = Awkward(
+        where=Path("data"),
+        make=functools.partial(torch.optim.SGD, lr=0.1),
+        options=argparse.Namespace(depth=3, where=Path("x")),
+        loss=torch.nn.CrossEntropyLoss(),
+        rate=np.float32(0.5),
+    )
+    gate, trainer = fit(tmp_path, best(tmp_path), module=module)
+    assert gate.version == 1
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(best_path(trainer), weights_only=True)
+    shipped = torch.load(tmp_path / "deploy" / "net" / "1" / "model.ckpt", weights_only=True)["hyper_parameters"]
+    assert {name: shipped[name] for name in ("where", "options", "rate")} == {
+        "where": "data",
+        "options": {"depth": 3, "where": "x"},
+        "rate": 0.5,
+    }
+    notes = manifest(tmp_path)["hparams"]
+    assert {entry["name"] for entry in notes["left_out"]} == {"make", "loss"}
+    assert {entry["name"] for entry in notes["converted"]} >= {"where", "options", "options.where", "rate"}
 
 
 class Differs(Scripted):

@@ -136,6 +136,23 @@ def test_examples_that_do_not_fit(tmp_path: Path) -> None:
     assert "fails on the example input" in staged.details["proof"]["outputs_not_compared"]
 
 
+class NotToBeCopied(Model):
+    """Refuses every kind of copy."""
+
+    def __getstate__(self) -> Any:
+        message = "not me"
+        raise TypeError(message)
+
+
+def test_a_module_that_can_not_be_copied(tmp_path: Path) -> None:
+    """A graph takes a copy: a clear error. Weights ship all the same, compared tensor by tensor."""
+    with pytest.raises(ExportError, match="NotToBeCopied can't be copied, and export works on a copy: TypeError: not me"):
+        _stage(tmp_path, NotToBeCopied(), "torch_export")
+    staged = _stage(tmp_path, NotToBeCopied(), "safetensors")
+    assert staged.differs == ()
+    assert "can't be copied" in staged.details["proof"]["outputs_not_compared"]
+
+
 def test_weights_that_do_not_fit_the_module(tmp_path: Path) -> None:
     """A checkpoint of something else is refused, by name."""
     with pytest.raises(ExportError, match=r"the checkpoint's weights don't fit Model: .*Missing key.*layer\.weight"):

@@ -19,8 +19,8 @@ from fitgate.registry import (
     publish,
     read_current,
     read_history,
-    remove_stale,
     rollback,
+    tidy,
     verify,
     verify_version,
     version_dir,
@@ -190,12 +190,12 @@ def test_stale_stagings_are_removed_and_living_ones_are_not(tmp_path: Path) -> N
     deadline = time.monotonic() + 60
     while not ready.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    remove_stale(model_dir)
+    tidy(model_dir)
     assert sorted(p.name[:14] for p in model_dir.glob(".staging*") if p.is_dir()) == [".staging-ours-", ".staging-their"]
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join(60)
-    remove_stale(model_dir)
+    tidy(model_dir)
     assert [p.name[:14] for p in model_dir.glob(".staging*") if p.is_dir()] == [".staging-ours-"]
     ours.drop()
     assert not list(model_dir.glob(".staging*"))

@@ -40,7 +40,9 @@ def _mounted(folder: Path, *, kilobytes: int) -> Iterator[Callable[[str], None]]
 def _log(recorder: Recorder, start: int, count: int = PER_FLUSH) -> None:
     """Noise that does not compress, and a flush."""
     for step in range(start, start + count):
-        recorder.record(Record("train", step, step, 0, 1_700_000_000_000_000 + step * 300_000, ("loss",), ((step * 0.6180339887498949) % 1,)))
+        recorder.record(
+            Record("train", step, step, 0, 1_700_000_000_000_000 + step * 300_000, ("loss",), ((step * 0.6180339887498949) % 1,))
+        )
     recorder.flush()
 
 

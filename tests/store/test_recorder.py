@@ -85,7 +85,9 @@ class Broken:
             raise self.error
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("odd"), MemoryError(), SystemExit(3), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("odd"), MemoryError(), SystemExit(3), KeyError("x")]
+)
 def test_a_writer_that_raises_anything_in_the_background(tmp_path: Path, caplog: pytest.LogCaptureFixture, error: BaseException) -> None:
     """Recording goes on, one warning says what and since when, and nothing is lost once it works again."""
     truth = Broken(error)

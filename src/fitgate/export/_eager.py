@@ -1,6 +1,7 @@
 """The eager model: a copy of the live module in eval mode, on the CPU, with the checkpoint's weights.
 
-The live module is only read. What a checkpoint does not hold (plain attributes, non-persistent buffers) is the live module's.
+The live module is only read. What a checkpoint does not hold (plain attributes, non-persistent buffers) is the live module's, and
+so are its hooks: they run in the copy as they do in the module.
 """
 
 from __future__ import annotations
@@ -18,28 +19,27 @@ if TYPE_CHECKING:
 
     from fitgate.export._example import Example
 
-__all__ = ["call", "copy_module", "eager_model", "fill", "flat_outputs", "plain_names", "undisturbed"]
+__all__ = ["call", "copy_module", "fill", "flat_outputs", "plain_names", "undisturbed", "with_weights"]
 
 COMPILED = "_orig_mod"
 # What Lightning sets on the instance for a compiled module, beside the context that remembers the real ones.
 _COMPILED_METHODS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 
 
-def eager_model(module: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
-    """A copy of `module` with the weights of `checkpoint`, for inference.
+def with_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
+    """Fill a copy of the live module with the weights of `checkpoint`, for inference.
 
     Raises:
-        ExportError: the module can't be copied, or the weights don't fit it.
+        ExportError: the weights don't fit it.
     """
-    model = copy_module(module)
     content = dict(checkpoint)
     hook = getattr(model, "on_load_checkpoint", None)
     try:
         if callable(hook):
             hook(content)  # as Lightning does before it loads the weights
-        model.load_state_dict(content["state_dict"], strict=bool(getattr(module, "strict_loading", True)))
+        model.load_state_dict(content["state_dict"], strict=bool(getattr(model, "strict_loading", True)))
     except Exception as error:
-        message = f"the checkpoint's weights don't fit {type(module).__name__}: {short(error)}"
+        message = f"the checkpoint's weights don't fit {type(model).__name__}: {short(error)}"
         raise ExportError(message) from error
     return model.cpu().eval().requires_grad_(requires_grad=False)
 
@@ -103,8 +103,8 @@ def copy_module(module: nn.Module) -> nn.Module:
     Raises:
         ExportError: that fails as well.
     """
-    shell = _uncompiled_shell(module)
     try:
+        shell = _uncompiled_shell(module)
         try:
             model: nn.Module = copy.deepcopy(shell)
         except Exception:  # noqa: BLE001 - whatever an attribute raises that does not like to be copied

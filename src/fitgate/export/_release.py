@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import RegistryError
-from fitgate.export._artifact import only_artifact_left, with_artifact, without_artifact
 from fitgate.export._stage import Staged, seal, stage
+from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, Threshold, decision_as_dict, judge
 from fitgate.registry import LiveValues, champion
 from fitgate.store import Run

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
-from fitgate.export._eager import call, eager_model, plain_names
+from fitgate.export._eager import call, copy_module, plain_names, with_weights
 from fitgate.export._example import Example, forward_of, has_forward, make_example
 from fitgate.export._messages import short
 from fitgate.export._quiet import quiet
@@ -89,25 +89,28 @@ def make_subject(checkpoint: Mapping[str, Any], module: nn.Module | None, exampl
         ExportError: the weights don't fit the module; with `graph`, its forward fails on the example.
     """
     content = {**checkpoint, "state_dict": plain_names(checkpoint["state_dict"])}
-    model = eager_model(module, content) if module is not None else None
     shipped = shipped_checkpoint(content)
-    why = None
-    if model is None:
-        why = "no module was given"
-    elif not has_forward(model):
-        why = f"{type(model).__name__} has no forward"
-    elif example_input is None:
-        why = "there is no example input"
+    model: nn.Module | None = None
+    why: str | None
+    try:
+        if module is None:
+            why = "no module was given"
+        else:
+            model = copy_module(module)
+            why = None if has_forward(model) else f"{type(model).__name__} has no forward"
+            if why is None and example_input is None:
+                why = "there is no example input"
+    except ExportError as error:
+        why = str(error)
+    if model is not None:
+        model = with_weights(model, content)
     if why is None and model is not None:
         try:
             return Subject(shipped, model, make_example(example_input, model), None)
         except ExportError as error:
-            if graph:
-                raise
             why = str(error)
     if graph:
-        message = f"a graph can't be exported: {why}"
-        raise ExportError(message)
+        raise ExportError(why)
     return Subject(shipped, model, None, why)
 
 

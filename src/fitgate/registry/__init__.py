@@ -12,15 +12,16 @@ Example:
 """
 
 from fitgate.registry._current import Current, Move, live_before, read_current, read_history
-from fitgate.registry._layout import version_dir, version_numbers
+from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_manifest, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
-from fitgate.registry._moves import promote, rollback
+from fitgate.registry._moves import promote, rollback, tidy
 from fitgate.registry._publish import publish, write_manifest
-from fitgate.registry._staging import Staging, new_staging, remove_stale
+from fitgate.registry._staging import Staging, new_staging
 from fitgate.registry._verify import Problem, Verification, verify, verify_version
 
 __all__ = [
+    "MANIFEST",
     "Current",
     "FileEntry",
     "LiveValues",
@@ -44,8 +45,8 @@ __all__ = [
     "read_current",
     "read_history",
     "read_manifest",
-    "remove_stale",
     "rollback",
+    "tidy",
     "verify",
     "verify_version",
     "version_dir",

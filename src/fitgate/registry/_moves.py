@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from fitgate.errors import RegistryError
 from fitgate.registry._current import Current, live_before, point_to, read_current, whole_history
 from fitgate.registry._layout import version_dir, version_numbers
-from fitgate.registry._staging import locked
-from fitgate.registry._triton import write_config
+from fitgate.registry._staging import locked, remove_stale
+from fitgate.registry._triton import is_in_step, write_config
 from fitgate.registry._verify import check_version, verify_version
 
-__all__ = ["promote", "rollback"]
+__all__ = ["promote", "rollback", "tidy"]
+
+
+_log = logging.getLogger("fitgate")
+
+
+def tidy(model_dir: Path) -> None:
+    """Clean up after processes that were killed while they published: their stagings, and a config.pbtxt behind `CURRENT`.
+
+    A living publisher's staging stays. A `CURRENT` that can't be read is left to who asks for it.
+    """
+    remove_stale(model_dir)
+    try:
+        current = read_current(model_dir)
+        if current is not None and not is_in_step(model_dir, current.version):
+            with locked(model_dir):
+                write_config(model_dir, current.version)
+    except RegistryError as error:
+        _log.warning("fitgate: %s", error)
 
 
 def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "promoted by hand") -> Current:

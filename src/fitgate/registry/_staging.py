@@ -68,7 +68,7 @@ def new_staging(model_dir: Path, run_id: str) -> Staging:
 
 
 def remove_stale(model_dir: Path) -> None:
-    """Remove what killed publishers left; a living one's stays."""
+    """Remove the stagings that killed publishers left; a living one's stays."""
     if not any(model_dir.glob(f"{STAGING}*")):
         return
     with locked(model_dir):

@@ -71,10 +71,12 @@ class ValidationSet:
 
     Attributes:
         sizes: samples of each loader's data set; None for one without a length.
+        n: samples of all of them; None where one has no length.
         digest: SHA-256 of the first samples of each loader, as the module got them; None where they are drawn at random.
     """
 
     sizes: tuple[int | None, ...] = ()
+    n: int | None = None
     digest: str | None = None
 
     def difference(self, other: ValidationSet) -> str | None:

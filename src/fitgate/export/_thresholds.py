@@ -1,4 +1,4 @@
-"""Thresholds on the exported files: judged after the export, once all others have passed."""
+"""Decisions about an export: thresholds on its files, judged once all others have passed, and on whom it replaces."""
 
 from __future__ import annotations
 
