@@ -8,6 +8,7 @@ import numpy as np
 
 from fitgate.diagnosis._evidence import Curve, Evidence, Floats
 from fitgate.diagnosis._names import LOSS, better_high_by_name, is_learning_rate, on_validation_data, quantity_of, split_name
+from fitgate.diagnosis._smooth import scatter
 
 __all__ = [
     "Pair",
@@ -110,7 +111,8 @@ def still_falling(evidence: Evidence) -> bool:
             continue
         quarters = [float(part.mean()) for part in np.array_split(values, 4)]
         whole = quarters[0] - quarters[-1]
-        if whole > 0 and quarters[-2] - quarters[-1] >= STILL * whole:
+        error = scatter(values) * float(np.sqrt(2 * 4 / len(values)))
+        if whole > 3 * error and quarters[-2] - quarters[-1] >= STILL * whole:
             return True
     return False
 

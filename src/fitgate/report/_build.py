@@ -73,7 +73,7 @@ def build_report(
         checks=rows,
         diagnosis=diagnosis,
         charts=charts_of(evidence, diagnosis.findings),
-        changes=changes_of(run, metrics, previous=previous, champion=champion, first=[row.metric for row in rows]),
+        changes=changes_of(run, metrics, evidence, previous=previous, champion=champion),
         reproduce=reproduce_of(run, rows, checkpoint=judged.checkpoint if judged else None, git=git),
     )
 

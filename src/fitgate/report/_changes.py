@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from fitgate.diagnosis import Evidence, curves_of
+from fitgate.diagnosis._names import on_validation_data
+from fitgate.diagnosis._pairs import better_high
 from fitgate.gate import metrics_at
 from fitgate.report._files import read_gate, sibling
 from fitgate.report._model import Change, Changes
@@ -19,16 +21,16 @@ _MOST_METRICS = 16
 
 
 def changes_of(
-    run: Run, metrics: Mapping[str, float], *, previous: Run | None, champion: Mapping[str, Any] | None, first: Sequence[str] = ()
+    run: Run, metrics: Mapping[str, float], evidence: Evidence, *, previous: Run | None, champion: Mapping[str, Any] | None
 ) -> Changes:
     """Compare a run with the one before it and with the live version.
 
     Args:
         run: the run that is reported.
         metrics: its judged values.
+        evidence: its curves, and what it is judged by.
         previous: the run before it.
         champion: the manifest.json of the live version.
-        first: metrics to show first.
     """
     if previous is None and champion is None:
         return Changes()
@@ -42,14 +44,25 @@ def changes_of(
     differ = [
         row for row in rows if len({repr(v) for v, shown in zip((row.this, row.previous, row.champion), there, strict=True) if shown}) > 1
     ]
-    shown = sorted(metrics, key=lambda name: (first.index(name) if name in first else len(first), name))[:_MOST_METRICS]
+    shown = _shown(metrics, evidence)
     return Changes(
         previous=previous.id if previous is not None else None,
         champion=_champion_words(champion) if champion is not None else None,
         hparams=tuple(differ),
         same_hparams=len(rows) - len(differ),
-        metrics=tuple(Change(name=n, this=metrics[n], previous=before.get(n), champion=live.get(n)) for n in shown),
+        metrics=tuple(
+            Change(name=n, this=metrics[n], previous=before.get(n), champion=live.get(n), better_high=better_high(evidence, n))
+            for n in shown
+        ),
     )
+
+
+def _shown(metrics: Mapping[str, float], evidence: Evidence) -> list[str]:
+    """Those of thresholds first. A training value at one step is one batch's: it compares with nothing, where there is validation."""
+    asked = [goal.metric for goal in evidence.goals]
+    validated = {name for stage, name in evidence.curves if on_validation_data(name, stage)}
+    names = [name for name in metrics if name in validated or name in asked] or list(metrics)
+    return sorted(names, key=lambda name: (asked.index(name) if name in asked else len(asked), name))[:_MOST_METRICS]
 
 
 def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str, float]:

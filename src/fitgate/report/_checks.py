@@ -11,6 +11,7 @@ import numpy as np
 from fitgate.diagnosis import Curve, Evidence, Goal, goals_of_checks
 from fitgate.diagnosis._names import on_validation_data
 from fitgate.report._model import CheckRow
+from fitgate.report._text import apart_text, exact
 
 __all__ = ["check_rows", "headline_of"]
 
@@ -48,10 +49,10 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
 
 
 def _missed(row: CheckRow) -> str:
-    needed = "" if row.required is None else f"; {_WORDS.get(row.op, row.op)} {row.required:.6g} is needed"
+    needed = "" if row.required is None else f"; {_WORDS.get(row.op, row.op)} {exact(row.required)} is needed"
     if row.value is None:
         return f"{row.metric} was not recorded for the judged weights{needed}."
-    return f"{row.metric} is {row.value:.6g}{needed}."
+    return f"{row.metric} is {apart_text(row.value, row.required)}{needed}."
 
 
 def _passed(rows: Sequence[CheckRow]) -> str:

@@ -121,12 +121,19 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing side by side: in this run, in the one before, in the champion; None where it isn't there."""
+    """One thing side by side: in this run, in the one before, in the champion; None where it isn't there.
+
+    Attributes:
+        name: of the metric or the hyperparameter.
+        this, previous, champion: the values.
+        better_high: of a metric, whether greater is better; None of a hyperparameter.
+    """
 
     name: str
     this: Any
     previous: Any = None
     champion: Any = None
+    better_high: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +145,7 @@ class Changes:
         champion: the live version, in words; None when there is none.
         hparams: those that differ.
         same_hparams: how many are the same everywhere.
-        metrics: every metric that was judged here.
+        metrics: the judged values of this run, those of thresholds first; of a run that validates, validation's only.
     """
 
     previous: str | None = None

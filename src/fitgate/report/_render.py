@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fitgate.report._model import Report
 from fitgate.report._plot import svg_of
-from fitgate.report._text import exact, margin_text, markdown, number_text, rule_title, sparkline, value_text
+from fitgate.report._text import apart_text, change_text, exact, margin_text, markdown, number_text, rule_title, sparkline, value_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,6 +38,8 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     filters: dict[str, Any] = {
+        "apart": apart_text,
+        "change": change_text,
         "exact": exact,
         "margin": margin_text,
         "md": markdown,

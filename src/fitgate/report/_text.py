@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["exact", "margin_text", "markdown", "number_text", "rule_title", "sparkline", "value_text"]
+__all__ = ["apart_text", "change_text", "exact", "margin_text", "markdown", "number_text", "rule_title", "sparkline", "value_text"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARKDOWN = re.compile(r"([\\`*\[\]|<>])")
@@ -22,6 +22,18 @@ def number_text(value: float | None) -> str:
         ('0.7531', '1.235e+07', '4')
     """
     return "–" if value is None else f"{value:.4g}"
+
+
+def apart_text(value: float | None, bound: float | None) -> str:
+    """A measured number with as many digits as show on which side of a bound it lies.
+
+    Example:
+        >>> apart_text(0.7531234, 0.8), apart_text(0.79999123, 0.8)
+        ('0.7531', '0.79999')
+    """
+    if value is None or bound is None or value == bound:
+        return number_text(value)
+    return next((text for digits in range(4, 17) if float(text := f"{value:.{digits}g}") != bound), repr(value))
 
 
 def exact(value: float | None) -> str:
@@ -42,6 +54,16 @@ def margin_text(value: float | None) -> str:
         '+0.05'
     """
     return "–" if value is None else f"{value:+.4g}".replace("-", "−")
+
+
+def change_text(now: float | None, before: float | None) -> str:
+    """How a metric moved, with its sign; nothing where either value is missing or they are the same.
+
+    Example:
+        >>> change_text(0.9, 0.85), change_text(0.9, None)
+        ('+0.05', '')
+    """
+    return margin_text(now - before) if now is not None and before is not None and now != before else ""
 
 
 def value_text(value: object) -> str:

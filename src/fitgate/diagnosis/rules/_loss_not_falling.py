@@ -19,17 +19,19 @@ WINDOWS = 10
 LEAST_POINTS = 20
 RISE = 0.05
 """A rise of more than 5 % is more than no fall: the steps are too long."""
-NOISE_AT_MOST = 0.02
-"""Where the windows' means are less certain than 2 %, a real fall could hide in them."""
+ERRORS = 3
+"""The lowest of nine means lies a little lower by chance alone: a fall shows beyond three standard errors."""
+NOISE_AT_MOST = 0.005
+"""Where the windows' means are less certain than .5 %, a real fall could hide in them."""
 NEAR_CHANCE = 0.05
 
 
 def look(evidence: Evidence) -> Outcome:
     """Compare the mean loss of the run's first tenth with the lowest of the later tenths.
 
-    Default and source: a drop below 0.1 % (SageMaker Debugger, LossNotDecreasing), and within twice the standard
-    error of the difference, since a mean over noisy batches goes down a little by chance.
-    Least evidence: 20 values of the training loss, and windows whose means are certain to 2 %.
+    Default and source: a drop below 0.1 % (SageMaker Debugger, LossNotDecreasing), and within three standard errors
+    of the difference, since a mean over noisy batches goes down a little by chance.
+    Least evidence: 20 values of the training loss, and windows whose means are certain to .5 %.
     """
     curve = train_loss(evidence)
     if curve is None or len(curve) < LEAST_POINTS:
@@ -39,7 +41,7 @@ def look(evidence: Evidence) -> Outcome:
     drop = first - lowest
     scale = abs(first) or 1.0
     error = _error_of_difference(curve.value)
-    if drop > max(DROP * scale, 2 * error):
+    if drop > max(DROP * scale, ERRORS * error):
         return []
     if drop > DROP * scale and error > NOISE_AT_MOST * scale:
         return NOT_ENOUGH

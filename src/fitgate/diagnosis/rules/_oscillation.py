@@ -7,7 +7,7 @@ import numpy as np
 from fitgate.diagnosis._evidence import Evidence, Floats
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
-from fitgate.diagnosis._noise import chance_error
+from fitgate.diagnosis._noise import samples_behind
 from fitgate.diagnosis._pairs import pairs
 from fitgate.diagnosis._smooth import number
 
@@ -17,23 +17,24 @@ FALL = 0.05
 SHARE = 0.25
 LEAST_VALIDATIONS = 8
 LEAST_FALLS = 3
-SQRT_2 = 2**0.5
-"""The error of a difference is greater than that of either value."""
+LEAST_SAMPLES = 3
+"""A fall by one or two validation samples is chance."""
 
 
 def look(evidence: Evidence) -> Outcome:
     """Count the epochs over which the validation accuracy falls from a peak to the next trough.
 
     Default and source: falls of .05 or more, over a quarter of the epochs and three times at least (AUTOTRAINER, which looks at
-    the training accuracy; validation shows the same without the average over an epoch). A fall within what so few
-    validation samples do by chance counts for nothing, where their number can be told from the values.
+    the training accuracy; validation shows the same without the average over an epoch). A fall of one or two
+    samples counts for nothing, where their number can be told from the values.
     Least evidence: 8 validations of an accuracy.
     """
     pair = next((p for p in pairs(evidence) if p.quantity == ACCURACY and len(p.validation) >= LEAST_VALIDATIONS), None)
     if pair is None:
         return NOT_ENOUGH
     curve = pair.validation
-    least = max(FALL, SQRT_2 * chance_error(curve.value))
+    samples = samples_behind(curve.value)
+    least = max(FALL, LEAST_SAMPLES / samples) if samples else FALL
     falls = [(start, stop) for start, stop in _falls(curve.value) if curve.value[start] - curve.value[stop] >= least]
     share = sum(stop - start for start, stop in falls) / (len(curve) - 1)
     if len(falls) < LEAST_FALLS or share < SHARE:

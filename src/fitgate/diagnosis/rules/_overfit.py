@@ -90,7 +90,8 @@ def _loss(pair: Pair) -> _Seen | None:
     later = len(validation) - 1 - best
     if later < PATIENCE:
         return None
-    lowest, end, end_train = float(validation[best]), float(validation[-1]), float(train[-1])
+    # The median of as many validations as the patience asks for: one bad one at the end is no rise.
+    lowest, end, end_train = float(validation[best]), float(np.median(pair.validation.value[-PATIENCE:])), float(train[-1])
     rise = (end - lowest) / (abs(lowest) or 1.0)
     gap = (end - end_train) / (abs(end_train) or 1e-12)
     if rise <= LOSS_RISE or end - lowest <= 2 * scatter(pair.validation.value) or end_train >= train[best] or gap <= LOSS_GAP:
