@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,6 +41,7 @@ def open_recorder(
     attempt: int | None = None,
     resumed_step: int | None = None,
     purge_from: int | None = None,
+    mirror_again: Sequence[Record] = (),
     hparams: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     tensorboard: bool = True,
@@ -59,6 +60,7 @@ def open_recorder(
         attempt: the number that rank 0 was given (`recorder.info.attempts[-1].number`), for the other ranks.
         resumed_step: the `global_step` that a resumed fit goes on from.
         purge_from: the step from which TensorBoard is to forget what earlier attempts have written.
+        mirror_again: what it must be told again then.
         hparams, versions: for run.json.
         tensorboard: mirror the points as TensorBoard events.
         tags: TensorBoard tags for some (stage, name), where the name alone won't do.
@@ -91,4 +93,6 @@ def open_recorder(
         from fitgate.tensorboard import EventWriter  # noqa: PLC0415 - protobuf is only loaded by those who write events
 
         writers.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags))
+        if number:
+            writers[-1].write(mirror_again)
     return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
