@@ -157,6 +157,7 @@ class LoggerTap:
         current = self._epoch_loop.batch_progress.current
         if self._epoch_is_over or current.started > current.processed:
             return {}
+        _go_on_summing(self._epoch_loop._results, self._sums)  # noqa: SLF001
         return {**self._sums, **_unfinished(self._epoch_loop._results, alone=self._trainer.world_size == 1)}  # noqa: SLF001
 
     def metric_states(self) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from fitgate.store import Store
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._recorder import Recorder
+from fitgate.store._resume import Standing
 from fitgate.store._run_file import RUN_FILE, ValidationSet
 from fitgate.store._schema import BATCHES, Record
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
@@ -68,6 +69,7 @@ class Recording:
         self._in_fit = False
         self._start_step = 0
         self._last_names: tuple[str, ...] = ()
+        self._standing: Standing | None = None
         self._by_hand: dict[str, int] = {}
 
     def is_for(self, trainer: Trainer, stage: str) -> bool:
@@ -88,7 +90,7 @@ class Recording:
             trainer: what runs.
             module: its hyperparameters go into run.json.
             run_id: the run of the checkpoint that the fit goes on from.
-            step: the first step that it will give its loggers, for TensorBoard to purge.
+            step: the first step that it will give its loggers.
         """
         fitting = trainer.state.fn == "fit"
         if run_id not in (None, self.run_id):
@@ -99,7 +101,7 @@ class Recording:
             return
         self._start_step = trainer.global_step
         if self.recorder is None or (fitting and self._fits):
-            self._open(trainer, module, purge_from=step if run_id else None)
+            self._open(trainer, module, first_step=step if run_id else None)
         elif fitting:
             self.recorder.update(state="running")
         self.trainer, self._in_fit = trainer, fitting
@@ -111,6 +113,10 @@ class Recording:
         trainer, recorder = self.trainer, self.recorder
         if trainer is None or recorder is None:
             return
+        if self._standing is not None:
+            names, values = self._not_standing(self._standing, stage, step, names, values)
+            if not names:
+                return
         if names is not self._last_names:
             self._last_names = names
             self.names.setdefault(stage, set()).update(names)
@@ -163,17 +169,22 @@ class Recording:
             self._drop_unused()
             self.run_id = restored
 
-    def _open(self, trainer: Trainer, module: LightningModule, *, purge_from: int | None = None, alone: bool = False) -> None:
-        options = self._options
+    def _open(self, trainer: Trainer, module: LightningModule, *, first_step: int | None = None, alone: bool = False) -> None:
+        options, run_dir = self._options, self._options.root / str(self.run_id)
+        self._standing = None
+        if first_step is not None:
+            self._standing = Standing(run_dir, rank=trainer.global_rank, resumed_step=trainer.global_step, first_step=first_step)
+        again = self._standing.ahead if self._standing is not None and options.tensorboard else []
 
         def opened(attempt: int | None = None) -> Recorder:
             return open_recorder(
-                options.root / str(self.run_id),
+                run_dir,
                 name=options.run_name,
                 rank=trainer.global_rank,
                 attempt=attempt,
                 resumed_step=trainer.global_step,
-                purge_from=purge_from,
+                purge_from=first_step,
+                mirror_again=again,
                 hparams=plain_hparams(getattr(module, "hparams", {})),
                 versions=versions(),
                 tensorboard=options.tensorboard,
@@ -192,6 +203,21 @@ class Recording:
             attempt = on_rank_zero(trainer, opened_first)
             if not trainer.is_global_zero:
                 self.recorder = opened(attempt)
+
+    def _not_standing(
+        self,
+        standing: Standing,
+        stage: str,
+        step: Any,  # noqa: ANN401 - may wait on a device
+        names: tuple[str, ...],
+        values: list[Any],
+    ) -> tuple[tuple[str, ...], list[Any]]:
+        """What a resumed fit gives before its first optimizer step, less what was recorded before."""
+        if self.trainer is None or self.trainer.global_step != self._start_step:
+            self._standing = None
+            return names, values
+        new = [(name, value) for name, value in zip(names, values, strict=True) if not standing.has(stage, name, step, value)]
+        return tuple(name for name, _ in new), [value for _, value in new]
 
     def _drop_unused(self) -> None:
         """The folder that `choose` made before it was known that nothing would be recorded in it."""

@@ -150,3 +150,56 @@ def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
     _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", **options)
     whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
     assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))
+
+
+@pytest.mark.parametrize(
+    ("do", "error", "state"),
+    [
+        (_raise, RuntimeError, "failed"),
+        (_ctrl_c, SystemExit, "interrupted"),
+        (_sigterm, SystemExit, "interrupted"),
+        (_exit, SystemExit, "failed"),
+    ],
+    ids=["exception", "Ctrl-C", "SIGTERM", "sys.exit"],
+)
+def test_cut_short_five_times_over(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, do: Callable[[], None], error: type[BaseException], state: str
+) -> None:
+    """One run, six attempts, the whole history; what was gone back behind stays in the files, and TensorBoard forgets it."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for batch in (4, 4, 5, 4, 6):  # Lightning loses count of epochs if it goes on twice from the last batch of one
+        begun = batch - (do is _sigterm)  # which Lightning obeys at the end of the batch
+        with pytest.raises(error):
+            _fit(tmp_path, Stops("on_train_batch_start", begun, do), keep=EACH_SECOND_STEP, ckpt_path=last if last.exists() else None)
+        (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+        assert run.state == state
+    _fit(tmp_path, keep=EACH_SECOND_STEP, ckpt_path=last)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    resumed = [attempt.resumed_step for attempt in run.info.attempts]
+    assert (len(resumed), resumed[0]) == (6, None)
+    assert resumed[1:] == sorted(r for r in resumed if r is not None)
+    history = _history(tmp_path)
+    assert history == _uninterrupted(tmp_path_factory.getbasetemp() / "whole", ())
+    files = [pq.read_table(path) for path in Path(run.path).glob("metrics/*.parquet")]
+    assert sum(table.num_rows for table in files) > len(history)
+    assert _mirrored(run) == _as_float32(history)
+
+
+@pytest.mark.parametrize("keep", [AT_EPOCH_END, AT_VALIDATION_END, EACH_THIRD_STEP], ids=str)
+def test_tensorboard_shows_each_point_of_a_resumed_fit_once(tmp_path: Path, keep: dict[str, Any]) -> None:
+    """Past the resumed step it forgets; up to there it neither forgets nor doubles, values on the evaluation counter included."""
+    with pytest.raises(RuntimeError):
+        _fit(tmp_path, Stops("on_train_batch_start", 12, _raise), keep=keep, limit_val_batches=6, val_check_interval=3)
+    _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", limit_val_batches=6, val_check_interval=3)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert _mirrored(run) == _as_float32(_history(tmp_path))
+
+
+def _mirrored(run: fitgate.Run) -> list[tuple[str, int, float]]:
+    events = EventAccumulator(run.path, size_guidance={"scalars": 0})
+    events.Reload()
+    return sorted((tag, e.step, e.value) for tag in events.Tags()["scalars"] for e in events.Scalars(tag))
+
+
+def _as_float32(history: list[Any]) -> list[tuple[str, int, float]]:
+    return sorted((name, step, torch.tensor(value, dtype=torch.float32).item()) for _, name, step, _, _, value in history)

@@ -89,7 +89,7 @@ def test_it_gives_up_after_the_rounds_it_was_given(tmp_path: Path) -> None:
 def test_a_round_that_raises_ends_the_loop_and_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The earlier round stays, with its run and its report; the error is on the result and on the screen."""
 
-    def build(number: int, report: dict[str, Any] | None) -> tuple[Any, Any, Any]:
+    def build(number: int, _: dict[str, Any] | None) -> tuple[Any, Any, Any]:
         if number == 1:
             message = "no memory left"
             raise RuntimeError(message)
@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixtur
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             raise KeyboardInterrupt
 
-    def build(number: int, report: dict[str, Any] | None) -> tuple[Any, Any, Any]:
+    def build(number: int, _: dict[str, Any] | None) -> tuple[Any, Any, Any]:
         return _trainer(tmp_path, *([Interrupts()] if number == 1 else [])), Net(0.0), (_loader(), _loader())
 
     with pytest.raises(SystemExit):

@@ -30,7 +30,9 @@ def test_versions_count_up_and_the_newest_is_live(release: Release, model_dir: P
     ]
     assert _lines(model_dir)[1]["why"] == "better"
     assert not verify(model_dir).problems
-    assert champion(model_dir).metrics == {"val_acc": 0.95, "loss": 0.5}
+    live = champion(model_dir)
+    assert live is not None
+    assert live.metrics == {"val_acc": 0.95, "loss": 0.5}
 
 
 def test_rollback_goes_back_step_by_step_and_is_remembered(release: Release, model_dir: Path) -> None:
@@ -46,7 +48,9 @@ def test_rollback_goes_back_step_by_step_and_is_remembered(release: Release, mod
     assert [(line["what"], line["version"]) for line in _lines(model_dir)] == [
         ("promote", 1), ("promote", 2), ("promote", 3), ("rollback", 2), ("rollback", 1), ("promote", 3), ("rollback", 1),
     ]  # fmt: skip
-    assert champion(model_dir).metrics == {"val_acc": 0.8, "loss": 0.5}
+    live = champion(model_dir)
+    assert live is not None
+    assert live.metrics == {"val_acc": 0.8, "loss": 0.5}
     assert release(0.99) == 4
 
 

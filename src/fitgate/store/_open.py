@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,6 +44,7 @@ def open_recorder(
     attempt: int | None = None,
     resumed_step: int | None = None,
     purge_from: int | None = None,
+    mirror_again: Sequence[Record] = (),
     hparams: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     tensorboard: bool = True,
@@ -62,6 +63,7 @@ def open_recorder(
         attempt: the number that rank 0 was given (`recorder.info.attempts[-1].number`), for the other ranks.
         resumed_step: the `global_step` that a resumed fit goes on from.
         purge_from: the step from which TensorBoard is to forget what earlier attempts have written.
+        mirror_again: what it must be told again then.
         hparams, versions: for run.json.
         tensorboard: mirror the points as TensorBoard events.
         tags: TensorBoard tags for some (stage, name), where the name alone won't do.
@@ -97,4 +99,6 @@ def open_recorder(
         session = session_start(run_dir.name, info.hparams, info.created)
         head = [session] if session is not None else []
         writers.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags, head=head))
+        if number:
+            writers[-1].write(mirror_again)
     return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
