@@ -20,7 +20,7 @@ JUDGED = "fitgate, Parquet + TensorBoard"
 
 
 def _csv_logger(folder: Path) -> dict[str, Any]:
-    from pytorch_lightning.loggers import CSVLogger  # noqa: PLC0415 - loaded only in the process that measures it
+    from pytorch_lightning.loggers import CSVLogger
 
     return {"logger": CSVLogger(str(folder)), "log_every_n_steps": 1}
 
@@ -32,13 +32,13 @@ def _count_csv(folder: Path) -> int:
 
 
 def _tensorboard_logger(folder: Path) -> dict[str, Any]:
-    from pytorch_lightning.loggers import TensorBoardLogger  # noqa: PLC0415 - as above
+    from pytorch_lightning.loggers import TensorBoardLogger
 
     return {"logger": TensorBoardLogger(str(folder)), "log_every_n_steps": 1}
 
 
 def _count_events(folder: Path) -> int:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415 - as above
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (path,) = folder.rglob("events.out.tfevents.*")
     events = EventAccumulator(str(path.parent), size_guidance={"scalars": 0}).Reload()
@@ -46,13 +46,13 @@ def _count_events(folder: Path) -> int:
 
 
 def _metrics_callback(folder: Path, *, tensorboard: bool) -> dict[str, Any]:
-    from fitgate.callbacks import MetricsCallback  # noqa: PLC0415 - as above
+    from fitgate.callbacks import MetricsCallback
 
     return {"callbacks": [MetricsCallback(folder, tensorboard=tensorboard)]}
 
 
 def _count_parquet(folder: Path) -> int:
-    import pyarrow.dataset as ds  # noqa: PLC0415 - as above
+    import pyarrow.dataset as ds
 
     return int(ds.dataset([str(path) for path in folder.glob("*/metrics/*.parquet")]).count_rows())
 

@@ -54,8 +54,15 @@ class TinyModule(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1e-6)
 
 
-def run_fit(steps: int, metrics: int, trainer_arguments: dict[str, Any]) -> None:
-    """One epoch of `steps` batches on the CPU, with nothing else that Lightning could add."""
+def run_fit(steps: int, metrics: int, trainer_arguments: dict[str, Any], *, batches: type[Batches] = Batches) -> None:
+    """One epoch of `steps` batches on the CPU, with nothing else that Lightning could add.
+
+    Args:
+        steps: batches.
+        metrics: values logged at each.
+        trainer_arguments: what the tracker asks of the Trainer.
+        batches: what hands the batches out.
+    """
     trainer = pl.Trainer(
         **{"logger": False, **trainer_arguments},
         accelerator="cpu",
@@ -65,4 +72,4 @@ def run_fit(steps: int, metrics: int, trainer_arguments: dict[str, Any]) -> None
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    trainer.fit(TinyModule(metrics), Batches(steps))
+    trainer.fit(TinyModule(metrics), batches(steps))

@@ -101,7 +101,7 @@ def _living_children_seconds() -> float:
     """In steps of 10 ms, as the system counts. Without psutil (the extra `bench-peers`) there is nobody to count."""
     if find_spec("psutil") is None:
         return 0.0
-    import psutil  # noqa: PLC0415 - not needed by the trackers that start no process
+    import psutil
 
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))

@@ -12,11 +12,10 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers.logger import DummyExperiment, Logger
+from pytorch_lightning.loggers import Logger
 
 from benchmarks.trackers._tracker import Tracker
 
@@ -30,7 +29,7 @@ def _every_step(logger: Logger) -> dict[str, Any]:
 
 
 def _mlflow(folder: Path) -> dict[str, Any]:
-    from pytorch_lightning.loggers import MLFlowLogger  # noqa: PLC0415 - loaded only in the process that measures it
+    from pytorch_lightning.loggers import MLFlowLogger
 
     return _every_step(MLFlowLogger(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=str(folder / "artifacts")))
 
@@ -40,30 +39,30 @@ def _count_mlflow(folder: Path) -> int:
 
 
 def _wandb(folder: Path) -> dict[str, Any]:
-    import wandb  # noqa: PLC0415 - as above
-    from pytorch_lightning.loggers import WandbLogger  # noqa: PLC0415 - as above
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
 
     quiet = wandb.Settings(x_disable_stats=True, x_disable_meta=True, console="off", silent=True)
     return _every_step(WandbLogger(project="bench", save_dir=folder, offline=True, settings=quiet))
 
 
 def _finish_wandb() -> None:
-    import wandb  # noqa: PLC0415 - as above
+    import wandb
 
     wandb.finish()  # its service process lives on for the next run; it has written this one
 
 
 def _aim(folder: Path) -> dict[str, Any]:
-    from aim.pytorch_lightning import AimLogger  # noqa: PLC0415 - as above
+    from aim.pytorch_lightning import AimLogger
 
     return _every_step(AimLogger(repo=str(folder), system_tracking_interval=None, log_system_params=False, capture_terminal_logs=False))
 
 
 def _count_aim(folder: Path) -> int:
-    from aim import Run  # noqa: PLC0415 - as above
+    from aim import Run
 
     (chunk,) = (folder / ".aim" / "seqs" / "chunks").iterdir()
-    run = Run(chunk.name, repo=str(folder), read_only=True)
+    run = Run(chunk.name, repo=str(folder), system_tracking_interval=None, log_system_params=False, capture_terminal_logs=False)
     return sum(len(metric.values.sparse_list()[0]) for metric in run.metrics())
 
 
@@ -91,12 +90,12 @@ class _TrackioLogger(Logger):
 
     @property
     def experiment(self) -> Any:  # noqa: ANN401 - trackio's run
-        """The run, begun when first asked for."""
+        """The run, begun when first asked for. One process; ranks are not told apart."""
         if self._run is None:
-            import trackio  # noqa: PLC0415 - as above
+            import trackio
 
             self._run = trackio.init(self._project, embed=False, auto_log_gpu=False, auto_log_cpu=False)
-        return self._run or DummyExperiment()
+        return self._run
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """One row."""
@@ -107,8 +106,9 @@ class _TrackioLogger(Logger):
 
     def finalize(self, status: str) -> None:  # noqa: ARG002 - Lightning's signature
         """Send what waits and end the run."""
-        self.experiment.finish()
-        self._run = None
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
 
 
 def _trackio(folder: Path) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _trackio(folder: Path) -> dict[str, Any]:
 
 
 def _count_trackio(folder: Path) -> int:
-    from trackio.sqlite_storage import SQLiteStorage  # noqa: PLC0415 - as above
+    from trackio.sqlite_storage import SQLiteStorage
 
     with closing(sqlite3.connect(SQLiteStorage.get_project_db_path(folder.name))) as database:
         rows = [json.loads(text) for (text,) in database.execute("select metrics from metrics")]
@@ -124,7 +124,7 @@ def _count_trackio(folder: Path) -> int:
 
 
 def _dvclive(folder: Path) -> dict[str, Any]:
-    from dvclive.lightning import DVCLiveLogger  # noqa: PLC0415 - as above
+    from dvclive.lightning import DVCLiveLogger
 
     os.environ["DVCLIVE_LOGLEVEL"] = "ERROR"
     return _every_step(DVCLiveLogger(dir=str(folder / "dvclive"), save_dvc_exp=False, dvcyaml=None))
@@ -140,13 +140,11 @@ def _query(database: Path, query: str) -> int:
         return int(connection.execute(query).fetchone()[0])
 
 
-_peer = partial(Tracker)
-
 PEERS = (
-    _peer(name="trackio", module="trackio", package="trackio", build=_trackio, count=_count_trackio),
-    _peer(name="W&B, offline", module="wandb", package="wandb", build=_wandb, finish=_finish_wandb),
-    _peer(name="Aim", module="aim", package="aim", build=_aim, count=_count_aim),
-    _peer(name="MLflow, SQLite", module="mlflow", package="mlflow", build=_mlflow, count=_count_mlflow, share=0.1),
-    _peer(name="DVCLive", module="dvclive", package="dvclive", build=_dvclive, count=_count_dvclive, share=0.05),
+    Tracker(name="trackio", module="trackio", package="trackio", build=_trackio, count=_count_trackio),
+    Tracker(name="W&B, offline", module="wandb", package="wandb", build=_wandb, finish=_finish_wandb),
+    Tracker(name="Aim", module="aim", package="aim", build=_aim, count=_count_aim),
+    Tracker(name="MLflow, SQLite", module="mlflow", package="mlflow", build=_mlflow, count=_count_mlflow, share=0.1),
+    Tracker(name="DVCLive", module="dvclive", package="dvclive", build=_dvclive, count=_count_dvclive, share=0.05),
 )
 """In the order of the table. A further one is one line here and the function that builds its logger."""
