@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test stress check format clean
+.PHONY: setup test stress check format bench clean
 
 setup: .venv/ready
 
@@ -28,6 +28,12 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Each tracker's cost a step, beside a bare fit. BENCH_PYTHON is a python with the peers, where there is one: docs/benchmarks.md.
+BENCH_PYTHON ?= $(firstword $(wildcard .venv-peers/bin/python) $(BIN)/python)
+bench: setup
+	$(BENCH_PYTHON) -m benchmarks.trackers --instructions $(BENCH_ARGS)
+	$(if $(wildcard benchmarks/store_*.py),for script in benchmarks/store_*.py; do $(BIN)/python $$script || exit 1; done)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
