@@ -151,7 +151,9 @@ def _browser(profile: Path) -> Iterator[BrowserContext]:
     if chromium is None:
         sys.exit("make_pictures: no chromium on PATH")
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(profile, executable_path=chromium, args=BROWSER_OPTIONS, device_scale_factor=1.5)
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=chromium, args=BROWSER_OPTIONS, device_scale_factor=1.5
+        )
         try:
             yield context
         finally:
