@@ -73,14 +73,31 @@ def test_what_somebody_else_wrote_stays(root: Path, invoke: Any) -> None:
     assert len(after - before) == 1
 
 
-def test_a_running_run_is_left_alone(tmp_path: Path, invoke: Any) -> None:
-    """Its own writer has the file open."""
+def test_a_running_run_and_an_empty_one_are_left_alone(tmp_path: Path, invoke: Any) -> None:
+    """The first one's own writer has the file open."""
     with fitgate.start_run(tmp_path) as run:
         run.log_metric("loss", 1.0)
         run.flush()
         before = list(run.path.glob("events*"))
         assert "running" in invoke("tensorboard", tmp_path, "--rebuild").stdout
         assert list(run.path.glob("events*")) == before
+    with fitgate.start_run(tmp_path / "other"):
+        pass
+    assert "no points" in invoke("tensorboard", tmp_path / "other", "--rebuild").stdout
+
+
+def test_a_rebuild_that_fails_leaves_everything_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch, invoke: Any) -> None:
+    """The disk is full in the middle of the new file: the old one stays, and nothing half-made beside it."""
+    invoke("tensorboard", root, "--rebuild")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def full(source: Any, target: Any) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fitgate.cli._rebuild.shutil.copyfile", full)
+    assert invoke("tensorboard", root, "--rebuild").exit_code != 0
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
 def test_validation_values_keep_their_own_tag(tmp_path: Path, invoke: Any) -> None:
