@@ -21,9 +21,10 @@ class PublicTap(Callback):
     What was logged in one batch is read when the next hook comes, since the module's own hook runs after the callbacks'.
 
     It costs more than `LoggerTap` and sees less: reading waits for a device where a metric is shown in the
-    progress bar; a metric named `step` is no x-axis; what a callback sends straight to the loggers
-    is missed; a name that is logged at each batch of a validation, and elsewhere too, is taken for an epoch value; and a
-    `loss` that the module logs for whole epochs alone is known to be its own only from the second epoch on.
+    progress bar; a metric named `step` is no x-axis; what a callback sends straight to the loggers is taken for the
+    module's; a torchmetrics object that is logged again with nothing new is missed; a name that is logged at each batch of
+    a validation, and elsewhere too, is taken for an epoch value; a `loss` that the module logs for whole epochs
+    alone is known to be its own only from the second epoch on; and an epoch cut in two by a resume has the values of its second part.
 
     Args:
         trainer: what runs; this becomes one of its callbacks until `remove`.
@@ -40,7 +41,7 @@ class PublicTap(Callback):
         self._due_eval: tuple[str, int] | None = None
         self._global_step = trainer.global_step
         self._epoch = trainer.current_epoch
-        self._told: dict[str, torch.Tensor] = dict(trainer.logged_metrics)
+        self._told: dict[str, Any] = dict(trainer.logged_metrics)
         self._own_names: frozenset[str] = frozenset()
         trainer.callbacks.append(self)  # type: ignore[attr-defined]  # set in Trainer.__init__
 
@@ -67,7 +68,7 @@ class PublicTap(Callback):
         if self._global_step != before or not pl_module.automatic_optimization:
             self._due = self._next_step
             self._next_step += 1
-            if trainer.is_last_batch:
+            if trainer.is_last_batch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step:
                 self._settle()  # later, reading would compute epoch values, which no rank may do alone
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -149,6 +150,12 @@ class PublicTap(Callback):
 
     def _new(self, candidates: Iterable[str]) -> tuple[tuple[str, ...], list[Any]]:
         logged = self._trainer.logged_metrics
-        new = [name for name in candidates if name not in self._told or self._told[name].data_ptr() != logged[name].data_ptr()]
+        new = [name for name in candidates if name not in self._told or not _same(self._told[name], logged[name])]
         self._told.update((name, logged[name]) for name in new)
         return tuple(new), [number_or_tensor(name, logged[name]) for name in new]
+
+
+def _same(before: Any, now: Any) -> bool:  # noqa: ANN401 - tensors; what a callback sends may be a number
+    if isinstance(before, torch.Tensor) and isinstance(now, torch.Tensor):
+        return before.data_ptr() == now.data_ptr()
+    return before is now

@@ -1,0 +1,106 @@
+"""Between flushes no value is read on the training thread: on an accelerator each reading would wait for the device."""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import fitgate_callbacks
+from fitgate.callbacks import MetricsCallback
+from fitgate_callbacks._internals import LoggerTap
+from tests.callbacks._fits import QUIET, Net, loader, stored_points
+
+OURS = str(Path(fitgate_callbacks.__file__).parent)
+LIGHTNINGS = str(Path(pl.__file__).parent)  # its progress bar does read
+READERS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu, torch.Tensor.__float__, torch.Tensor.__bool__}
+READERS |= {torch.Tensor.__int__, torch.Tensor.__index__, torch.Tensor.to}
+
+
+class Remote(torch.Tensor):
+    """A tensor that says it is not on the CPU, and notes who of ours reads it."""
+
+    reads: list[str] = []
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == torch.Tensor.is_cpu.__get__:  # type: ignore[attr-defined]  # a getter of C's
+            return False
+        if func in READERS:
+            callers = (frame.filename for frame in reversed(traceback.extract_stack()) if frame.filename.startswith((OURS, LIGHTNINGS)))
+            if next(callers, LIGHTNINGS).startswith(OURS):
+                cls.reads.append(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+class LogsMuch(Net):
+    """Logs in the ways that tempt to read: for the progress bar, forked, through torchmetrics, with a loss that is returned."""
+
+    def __init__(self, place: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.place = place
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        logits = self.place(self.net(batch[0]))
+        loss = torch.nn.functional.cross_entropy(logits, batch[1])
+        self.log("bar", loss, prog_bar=True, on_step=True, on_epoch=True)
+        self.log("plain", loss * 2)
+        return {"loss": loss, "logits": logits, "target": batch[1]}
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        logits = self.place(self.net(batch[0]))
+        self.log("val", torch.nn.functional.cross_entropy(logits, batch[1]), on_step=True, on_epoch=True, prog_bar=True)
+        return {"logits": logits, "target": batch[1]}
+
+
+class NotesReads(pl.Callback):
+    """What had been read when training was done, before anything was brought to the disk."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.until_here = list(Remote.reads)
+
+
+def _fit(root: Path, place: Callable[[torch.Tensor], torch.Tensor], *extra: Any, **options: Any) -> None:
+    callback = MetricsCallback(root, flush_every_s=3600, accuracy=("logits", "target"))
+    trainer = pl.Trainer(**{**QUIET, **options}, logger=False, callbacks=[callback, *extra])
+    trainer.fit(LogsMuch(place), loader(), loader(2))
+
+
+def test_nothing_is_read_before_a_flush(tmp_path: Path) -> None:
+    """Values that are not on the CPU wait as tensors; fetched together at the end they are what a fit on the CPU records."""
+    Remote.reads.clear()
+    notes = NotesReads()
+    _fit(tmp_path / "remote", lambda tensor: tensor.as_subclass(Remote), notes)
+    assert notes.until_here == []
+    assert "tolist" in Remote.reads  # the flush at the end: so reading is noticed
+    _fit(tmp_path / "cpu", lambda tensor: tensor)
+    assert stored_points(tmp_path / "remote") == stored_points(tmp_path / "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_no_hook_waits_for_a_cuda_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `set_sync_debug_mode("error")` around each of our hooks in a step; Lightning's own progress bar does wait."""
+
+    @contextmanager
+    def no_waiting() -> Iterator[None]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    for owner, name in (
+        (LoggerTap, "_tell_train_step"),
+        (LoggerTap, "_tell_eval_step"),
+        (LoggerTap, "_tell_all_else"),
+        (MetricsCallback, "on_train_batch_end"),
+        (MetricsCallback, "on_validation_batch_end"),
+    ):
+        monkeypatch.setattr(owner, name, no_waiting()(getattr(owner, name)))  # type: ignore[operator]  # a context manager decorates
+    _fit(tmp_path / "cuda", lambda tensor: tensor, accelerator="cuda")
+    assert len(stored_points(tmp_path / "cuda")) > 0

@@ -1,0 +1,152 @@
+"""However a fit ends: what Lightning's loggers have been told is on the disk, and run.json says how it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger
+
+import fitgate
+from fitgate.callbacks import MetricsCallback
+from tests.callbacks._fits import QUIET, Net, csv_points, csv_rows, in_order, loader
+
+EARLY_HOOKS = ("setup", "on_fit_start", "on_sanity_check_start", "on_sanity_check_end", "on_train_start")
+LOOP_HOOKS = (
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+    "on_train_epoch_end",
+)
+LATE_HOOKS = ("on_train_end", "on_fit_end", "teardown")
+
+
+class Logs(Net):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        self.log("logged", loss, on_step=True, on_epoch=True)
+        return self.returns(loss)
+
+
+class Stops(pl.Callback):
+    """Does something in the second epoch's hook, or in a hook that comes but once."""
+
+    def __init__(self, hook: str, do: Callable[[], None]) -> None:
+        self._hook, self._do = hook, do
+        setattr(self, hook, self._called)
+
+    def _called(self, trainer: Any, *args: Any, **options: Any) -> None:
+        if self._hook not in LOOP_HOOKS or (trainer.current_epoch == 1 and not trainer.sanity_checking):
+            self._do()
+
+
+def _raise() -> None:
+    message = "on purpose"
+    raise RuntimeError(message)
+
+
+def _ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _sigterm() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit() -> None:
+    sys.exit(3)
+
+
+def _fit(tmp_path: Path, callbacks: list[Any]) -> tuple[Any, CSVLogger]:
+    logger, module = CSVLogger(tmp_path / "csv"), Logs()
+    trainer = pl.Trainer(**QUIET, logger=logger, log_every_n_steps=1, callbacks=callbacks)
+    with pytest.raises((RuntimeError, SystemExit)):
+        trainer.fit(module, loader(3), loader(2))
+    return module, logger
+
+
+def _assert_all_is_there(tmp_path: Path, module: Any, logger: CSVLogger, state: str) -> fitgate.Run:
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    path = Path(logger.log_dir) / "metrics.csv"
+    expected = csv_points(csv_rows(logger)) if path.exists() else []
+    expected += [("loss", step, module.returned[step]) for name, step, _ in expected if name == "logged_step"]
+    assert in_order((r["name"], r["step"], r["value"]) for r in run.metrics().to_pylist()) == in_order(expected)
+    assert run.state == state
+    return run
+
+
+@pytest.mark.parametrize("hook", [*EARLY_HOOKS, *LOOP_HOOKS, *LATE_HOOKS])
+def test_an_exception_in_a_hook_of_another_callback(tmp_path: Path, hook: str) -> None:
+    """Before ours in the list or after it: all points are there, the run has failed, and run.json says by what."""
+    ours = MetricsCallback(tmp_path / "runs", flush_every_s=3600)
+    stops = Stops(hook, _raise)
+    before = hook != "setup"  # until then ours has not chosen a run
+    module, logger = _fit(tmp_path, [stops, ours] if before and len(hook) % 2 else [ours, stops])
+    run = _assert_all_is_there(tmp_path, module, logger, "failed")
+    assert run.info.fit is not None
+    assert run.info.fit.failed == "RuntimeError: on purpose"
+
+
+@pytest.mark.parametrize(
+    ("do", "state"), [(_ctrl_c, "interrupted"), (_sigterm, "interrupted"), (_exit, "failed")], ids=["Ctrl-C", "SIGTERM", "sys.exit"]
+)
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_end", "on_train_end"])
+def test_a_signal_or_an_exit(tmp_path: Path, do: Callable[[], None], state: str, hook: str) -> None:
+    """A real SIGINT, a real SIGTERM, `sys.exit` in a hook."""
+    callbacks = [MetricsCallback(tmp_path / "runs", flush_every_s=3600), Stops(hook, do)]
+    if do is _sigterm and hook == "on_train_end":  # then nothing is raised: the fit ends as it would have
+        module, logger = Logs(), CSVLogger(tmp_path / "csv")
+        pl.Trainer(**QUIET, logger=logger, log_every_n_steps=1, callbacks=callbacks).fit(module, loader(3), loader(2))
+    else:
+        module, logger = _fit(tmp_path, callbacks)
+    run = _assert_all_is_there(tmp_path, module, logger, state)
+    assert run.info.fit is not None
+    assert run.info.fit.interrupted == {"_ctrl_c": "Ctrl-C", "_sigterm": "SIGTERM", "_exit": None}[do.__name__]
+
+
+@pytest.mark.parametrize(("after_fit", "state"), [(False, "failed"), (True, "completed")])
+def test_an_exception_in_a_test(tmp_path: Path, after_fit: bool, state: str) -> None:  # noqa: FBT001 - a case
+    """Alone it fails the run; after a fit it leaves the fit's outcome as it was. The points are there either way."""
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path, flush_every_s=3600), Stops("on_test_end", _raise)])
+    if after_fit:
+        trainer.fit(Net(), loader(3), loader(2))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        trainer.test(Net(), loader(2), verbose=False)
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert run.state == state
+    assert run.metrics(["test_loss_step"])["step"].to_pylist() == [0, 1]
+
+
+def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> None:
+    """Then Lightning tells nobody else; as the process ends, everything is brought to the disk all the same."""
+    code = (
+        "import sys, pytorch_lightning as pl\n"
+        "from fitgate.callbacks import MetricsCallback\n"
+        "from tests.callbacks._fits import QUIET, Net, loader\n"
+        "class Fails(pl.Callback):\n"
+        "    def on_train_epoch_end(self, *_): raise RuntimeError\n"
+        "    def on_exception(self, *_): raise RuntimeError\n"
+        "ours = MetricsCallback(sys.argv[1], flush_every_s=3600)\n"
+        "pl.Trainer(**QUIET, logger=False, callbacks=[Fails(), ours]).fit(Net(), loader(3), loader(2))\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
+    assert b"RuntimeError" in done.stderr
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert run.state == "failed"
+    assert run.metrics(["loss"])["step"].to_pylist() == [0, 1, 2]

@@ -1,0 +1,86 @@
+"""Several fits at once: separate runs, never mixed."""
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import fitgate
+from fitgate.callbacks import MetricsCallback
+from tests.callbacks._fits import BATCHES, QUIET, Net, loader
+
+EPOCHS = 3
+
+
+class Marks(Net):
+    """Logs who it is at every step, so that mixed points would show."""
+
+    def __init__(self, who: float) -> None:
+        super().__init__()
+        self.who = who
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("who", self.who)
+        return self.loss(batch)
+
+
+def _fit(callback: MetricsCallback, who: float, *extra: Any) -> pl.Trainer:
+    trainer = pl.Trainer(**{**QUIET, "max_epochs": EPOCHS}, logger=False, callbacks=[callback, *extra])
+    trainer.fit(Marks(who), loader(), loader(2))
+    return trainer
+
+
+def _in_child(callback: MetricsCallback, who: float) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            _fit(callback, who)
+        finally:
+            os._exit(0)
+    return child
+
+
+def _fits_and_forks(root: str, who: float) -> None:
+    torch.set_num_threads(1)  # a forked child has none of its parent's threads
+    callback = MetricsCallback(root, run_name="same", flush_every_s=0.05)
+    trainer = _fit(callback, who)
+    children = [_in_child(callback, who + 0.1), _in_child(callback, who + 0.2)]
+    trainer.fit_loop.max_epochs = 2 * EPOCHS  # meanwhile the parent goes on with its own run
+    trainer.fit(Marks(who), loader(), loader(2))
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> None:
+    """Two spawned processes with one `run_name` at once, and each forks two that fit with the callback they inherit."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_fits_and_forks, args=(str(tmp_path), float(who))) for who in (1, 2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    found = {}
+    for run in fitgate.Store(str(tmp_path)).runs():
+        (who,) = set(run.metrics(["who"])["value"].to_pylist())
+        found[round(who, 1)] = (run.state, len(run.info.attempts), run.metrics(["who"])["step"].to_pylist())
+    once, twice = list(range(EPOCHS * BATCHES)), list(range(2 * EPOCHS * BATCHES))
+    assert found == {who: ("completed", 2, twice) if who in (1, 2) else ("completed", 1, once) for who in (1, 1.1, 1.2, 2, 2.1, 2.2)}
+
+
+def test_two_trainers_in_one_process(tmp_path: Path) -> None:
+    """One fits inside a hook of the other."""
+
+    class FitsAnother(pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            _fit(MetricsCallback(tmp_path, run_name="same"), 10.0 + trainer.current_epoch)
+
+    _fit(MetricsCallback(tmp_path, run_name="same"), 1.0, FitsAnother())
+    runs = fitgate.Store(str(tmp_path)).runs()
+    assert sorted(set(run.metrics(["who"])["value"].to_pylist()).pop() for run in runs) == [1.0, 10.0, 11.0, 12.0]
+    assert all(run.metrics(["who"])["step"].to_pylist() == list(range(EPOCHS * BATCHES)) for run in runs)
