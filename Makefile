@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check format bench clean
+.PHONY: setup test stress check format bench clean
 
 setup: .venv/ready
 
@@ -14,6 +14,10 @@ setup: .venv/ready
 
 test: setup
 	$(BIN)/pytest
+
+# Slow: processes killed at every step, hundreds of times.
+stress: setup
+	$(BIN)/pytest -m stress
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fitgate._files import encode_json, replace_file, sha256_of
-from fitgate.errors import CheckpointError
-from fitgate.export import check_formats, publish, stage
-from fitgate.gate import Decision, Threshold, check_allow, decision_as_dict, evaluate, judge, nearest_names, parse_thresholds
+from fitgate.errors import ExportError
+from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
+from fitgate.export.formats import all_formats
+from fitgate.gate import Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
+from fitgate.registry import tidy
 from fitgate.store import Store
-from fitgate.store._run_file import CheckpointRef
-from fitgate_callbacks._lightning import Callback, LightningModule, Trainer, choose_checkpoint, end_of_fit_checkpoint
+from fitgate.store._recorder import Recorder
+from fitgate_callbacks._agreement import RankAgreement
+from fitgate_callbacks._conclude import conclude, write_gate
+from fitgate_callbacks._examples import ExampleInput
+from fitgate_callbacks._lightning import (
+    Callback,
+    LightningModule,
+    ModelCheckpoint,
+    Trainer,
+    choose_checkpoint,
+    end_progress_bar,
+    shards_weights,
+)
+from fitgate_callbacks._release import judge_and_stage
 from fitgate_callbacks.metrics import MetricsCallback
 
 __all__ = ["GateCallback"]
@@ -35,19 +46,27 @@ class GateCallback(Callback):
     `dirpath/model_name`; on `improve` nothing is. Either way gate.json in the run's folder has every check.
 
     Args:
-        thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one.
+        thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one. `artifact.size_mb`, `artifact.parameters`,
+            `artifact.latency_ms` and `artifact.latency_p95_ms` are those of the exported files.
         dirpath: the deploy root.
         model_name: the model's folder under it.
-        checkpoint: `"best"`, `"last"` or a path. Without any ModelCheckpoint the weights at the end of fit.
-        formats: any of `"checkpoint"`, `"safetensors"`.
+        checkpoint: `"best"`, `"last"`, a path, or one of several ModelCheckpoints. Without any ModelCheckpoint the weights at
+            the end of fit.
+        formats: any of `"checkpoint"`, `"safetensors"`, `"torch_export"`, `"onnx"`.
+        example_input: arguments of the module's forward, the batch first: a tensor, a tuple or a dict of tensors. Without it the
+            module's `example_input_array`, else the input of the first validation batch.
         allow: eligibility rules to set aside by name, such as `("limit_val_batches",)`.
 
     Raises:
         ThresholdError: (a `ValueError`) no threshold, or one that can't be read.
-        ValueError: another argument is not as described.
+        ValueError, TypeError: another argument is not as described.
+        ModuleNotFoundError: a format needs a package that is not installed.
 
     Attributes:
         decision: after fit, on every rank; None before.
+        version: the version that was published, on every rank; None when none was.
+        report: the content of report.json, on every rank, when the verdict is improve; None otherwise.
+        run_dir: the judged run's folder, on every rank; None before.
 
     Example:
         >>> from fitgate.callbacks import GateCallback
@@ -61,31 +80,82 @@ class GateCallback(Callback):
         *,
         dirpath: str | os.PathLike[str] = "deploy",
         model_name: str = "model",
-        checkpoint: str | os.PathLike[str] = "best",
+        checkpoint: str | os.PathLike[str] | ModelCheckpoint = "best",
         formats: Sequence[str] = ("checkpoint", "safetensors"),
+        example_input: Any = None,  # noqa: ANN401 - what forward takes
         allow: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._thresholds = parse_thresholds(thresholds)
+        self._timed = check_artifact_thresholds(self._thresholds)
         if not _MODEL_NAME.fullmatch(model_name):
             message = f"GateCallback: model_name must be letters, digits, '_', '.' or '-', got {model_name!r}"
             raise ValueError(message)
         self._model_dir = Path(dirpath) / model_name
-        self._which = os.fspath(checkpoint)
+        self._which = os.fspath(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
+        if not isinstance(self._which, str) and not hasattr(self._which, "best_model_path"):
+            message = f"GateCallback: checkpoint must be 'best', 'last', a path or a ModelCheckpoint, got {checkpoint!r}"
+            raise TypeError(message)
         self._formats = check_formats(formats)
+        self._example = ExampleInput(example_input)
         self._allow = check_allow(allow)
-        self._staged: Path | None = None
+        self._agreement = RankAgreement(threshold.metric for threshold in self._thresholds)
         self._warned = False
-        self.decision: Decision | None = None
-        self.version: int | None = None
+        self._staged: Staged | None
+        self.decision: Decision | None
+        self.version: int | None
+        self.report: dict[str, Any] | None
+        self.run_dir: Path | None
+        self._forget()
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Before any training: is there a record to judge, and one clear checkpoint?"""
+    # Lightning's hooks, in the order of a fit
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Before any training: is there a record to judge, one clear checkpoint, an example where one is needed?"""
         if stage != "fit":
             return
         self._metrics(trainer)
         choose_checkpoint(trainer, self._which)
-        self.decision, self.version, self._staged = None, None, None
+        for what in (*(f"the format {name!r}" for name in needs_example(self._formats)), *map(repr, self._timed)):
+            if not self._example.possible(trainer, pl_module):
+                message = (
+                    f"GateCallback: {what} takes an example input, and there is none: give GateCallback(example_input=…), set "
+                    f"{type(pl_module).__name__}.example_input_array, or validate"
+                )
+                raise ValueError(message)
+        if trainer.is_global_zero:
+            tidy(self._model_dir)
+        self._example.forget()
+        self._agreement.forget()
+        self._forget()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The module is complete now: can it be written in these formats?"""
+        for name in self._formats:
+            complaint = all_formats()[name].complaint(pl_module)
+            if all_formats()[name].graph and shards_weights(trainer):
+                complaint = f"the format {name!r} takes the whole module, and {type(trainer.strategy).__name__} spreads it over processes"
+            if complaint:
+                message = f"GateCallback: {complaint}"
+                raise ValueError(message)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401 - whatever a dataloader gives
+        batch_idx: int,
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Keep some samples of the first batch, in the sanity check already."""
+        if trainer.state.fn != "fit" or batch_idx:
+            return
+        if not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
+            message = (
+                f"GateCallback: can't tell the input of {type(pl_module).__name__}.forward in a validation batch of type "
+                f"{type(batch).__name__}; give GateCallback(example_input=…)"
+            )
+            raise ValueError(message)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Warn of a metric that nobody has logged, as soon as a whole epoch and a validation have passed."""
@@ -95,114 +165,125 @@ class GateCallback(Callback):
         self._warned = True
         known = set().union(*names.values())
         for threshold in self._thresholds:
-            if threshold.metric not in known:
+            if threshold.metric not in known and not threshold.metric.startswith("artifact."):
                 near = nearest_names(threshold.metric, known)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"logged so far: {', '.join(sorted(known))}"
                 _log.warning("GateCallback: nobody has logged %r, so %r can't pass; %s", threshold.metric, str(threshold), hint)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Remember what this rank has for the gated metrics."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._agreement.see(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """The same for a fit that doesn't validate."""
+        self._agreement.see(trainer, again=False)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, and stage what will ship. One verdict, or one error, on all ranks."""
+        disagreeing = self._agreement.compare(trainer)
         decision: Decision | None = None
         error: Exception | None = None
-        if trainer.is_global_zero:
-            try:
-                decision = self._judge_and_stage(trainer)
-            except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
-                error = caught
-        self.decision, error = trainer.strategy.broadcast((decision, error))
-        if error is not None:
-            raise error
+        try:
+            decision, self._staged = self._judge_and_stage(trainer, pl_module, disagreeing)
+        except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
+            error = caught
+        self.decision = self._share(trainer, decision, error)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """A fit that did not come to its end is never a deploy."""
         if trainer.state.fn != "fit":
             return
         self._drop_staged()
-        recorder = self._metrics(trainer).end_fit(trainer, exception) or self._metrics(trainer).recorder
+        metrics = self._metrics(trainer)
+        recorder = metrics.end_fit(trainer, exception) or metrics.recorder
         if not trainer.is_global_zero or recorder is None:
             return
-        self.decision = self._judge(recorder.run_dir)
-        self._write_gate(recorder.run_dir, self.decision)
+        if recorder.info.state == "completed" and recorder.info.fit is not None:
+            # Another callback failed once the training itself had come to its end.
+            failed = f"{type(exception).__name__}: {exception}".rstrip(": ")
+            recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
+        run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
+        self.decision = judge(run, self._thresholds, allow=self._allow)
+        write_gate(recorder, self.decision)
+        self._conclude(recorder)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Publish, now that every other callback's `on_fit_end` has succeeded."""
-        if stage != "fit" or not trainer.is_global_zero or self.decision is None:
+        if stage != "fit" or self.decision is None:
             return
+        error: Exception | None = None
+        try:
+            if trainer.is_global_zero:
+                end_progress_bar(trainer, pl_module)
+                self._publish(trainer)
+        except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
+            error = caught
+            self._drop_staged()
+        outcome = (self.decision, self.version, self.report, self.run_dir)
+        self.decision, self.version, self.report, self.run_dir = self._share(trainer, outcome, error)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The Trainer hangs the module's own `log` and `log_dict` on every callback; a staging is this process's own.
+        return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")} | {"_staged": None}
+
+    # Behind the hooks
+
+    def _forget(self) -> None:
+        self._staged = None
+        self.decision, self.version, self.report, self.run_dir = None, None, None, None
+
+    def _judge_and_stage(
+        self, trainer: Trainer, module: LightningModule, disagreeing: Mapping[int, str]
+    ) -> tuple[Decision | None, Staged | None]:
+        recorder = self._metrics(trainer).end_fit(trainer)
+        if trainer.is_global_zero and (recorder is None or recorder.info.fit is None):
+            reasons = ["no_step: this fit ran no optimizer step, so it has nothing new to judge"]
+            return evaluate(self._thresholds, {}, ineligible=reasons), None
+        example, example_source = self._example.value(trainer, module)
+        return judge_and_stage(
+            trainer,
+            module,
+            recorder,
+            thresholds=self._thresholds,
+            which=self._which,
+            formats=self._formats,
+            example=(example, example_source),
+            model_dir=self._model_dir,
+            allow=self._allow,
+            disagreeing=disagreeing,
+        )
+
+    def _publish(self, trainer: Trainer) -> None:
         recorder = self._metrics(trainer).recorder
-        if recorder is None:
+        if recorder is None or self.decision is None:
             return
         if self._staged is not None:
-            self.version = publish(self._staged, self._model_dir, why=f"run {recorder.info.id} passed its gate")
+            self.version = publish(self._staged, why=f"run {recorder.info.id} passed its gate")
             self._staged = None
-        self._write_gate(recorder.run_dir, self.decision)
+        write_gate(recorder, self.decision)
         if recorder.info.state == "completed":
             recorder.update(state="deployed" if self.decision.verdict == "deploy" else "improve")
-        where = f" as version {self.version} under {self._model_dir}" if self.version else ""
-        lines = "\n  ".join(check.reason for check in self.decision.checks)
-        _log.warning("fitgate: %s%s\n  %s", self.decision.verdict, where, lines)
+        self._conclude(recorder)
 
-    def _judge_and_stage(self, trainer: Trainer) -> Decision:
-        metrics = self._metrics(trainer)
-        recorder = metrics.end_fit(trainer)
-        if recorder is None or recorder.info.fit is None:
-            return evaluate(self._thresholds, {}, ineligible=["no_step: this fit ran no optimizer step, so it has nothing new to judge"])
-        path, model_checkpoint = choose_checkpoint(trainer, self._which)
-        content: dict[str, Any] = {}
-        trusted = model_checkpoint is not None
-        if path is not None:
-            content = self._load(path, trusted=trusted)
-            monitor, mode = getattr(model_checkpoint, "monitor", None), getattr(model_checkpoint, "mode", None)
-            ref = CheckpointRef(
-                path=path,
-                global_step=content.get("global_step"),
-                epoch=content.get("epoch"),
-                monitor=monitor,
-                mode=mode if monitor else None,
-            )
-            recorder.update(fit=replace(recorder.info.fit, checkpoint=ref))
-        decision = self._judge(recorder.run_dir)
-        if decision.verdict == "deploy":
-            checkpoint = content or end_of_fit_checkpoint(trainer)
-            source = {
-                "run_id": recorder.info.id,
-                "checkpoint": path,
-                "global_step": decision.judged.global_step,
-                "epoch": decision.judged.epoch,
-                "sha256": sha256_of(Path(path)) if path else None,
-            }
-            gate = decision_as_dict(decision, recorder.info.id)
-            manifest = {"metrics": decision.metrics, "checks": gate["checks"], "source": source, "versions": recorder.info.versions}
-            self._staged = stage(checkpoint, self._model_dir, run_id=recorder.info.id, formats=self._formats, gate=gate, manifest=manifest)
-        return decision
-
-    def _judge(self, run_dir: Path) -> Decision:
-        run = Store(str(run_dir.parent)).run(run_dir.name)
-        return judge(run, self._thresholds, allow=self._allow)
-
-    def _load(self, path: str, *, trusted: bool) -> dict[str, Any]:
-        """A checkpoint that this fit wrote may be unpickled fully; one given by path may not. Empty when it is not there."""
-        if not path or not Path(path).exists():
-            return {}
-        if Path(path).is_dir():
-            message = (
-                f"GateCallback can't export the sharded checkpoint folder {path}; save a single file (for FSDP: state_dict_type='full')"
-            )
-            raise CheckpointError(message)
-        try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=not trusted)
-        except Exception as error:
-            message = f"the checkpoint {path} can't be read: {error}"
-            raise CheckpointError(message) from error
-        return content
-
-    def _write_gate(self, run_dir: Path, decision: Decision) -> None:
-        data = encode_json(decision_as_dict(decision, run_dir.name))
-        replace_file(run_dir / "gate.json", lambda file: file.write(data))
+    def _conclude(self, recorder: Recorder) -> None:
+        """Say how it ended."""
+        assert self.decision is not None
+        self.run_dir = recorder.run_dir
+        self.report = conclude(recorder, self.decision, model_dir=self._model_dir, version=self.version)
 
     def _drop_staged(self) -> None:
         if self._staged is not None:
-            shutil.rmtree(self._staged, ignore_errors=True)
+            self._staged.drop()
             self._staged = None
+
+    @staticmethod
+    def _share(trainer: Trainer, value: Any, error: Exception | None) -> Any:  # noqa: ANN401 - what rank 0 has
+        """Rank 0's value on every rank, or its error. Every rank calls this, whatever happened on it."""
+        value, error = trainer.strategy.broadcast((value, _picklable(error)))
+        if error is not None:
+            raise error
+        return value
 
     @staticmethod
     def _metrics(trainer: Trainer) -> MetricsCallback:
@@ -212,5 +293,13 @@ class GateCallback(Callback):
         message = "GateCallback judges what MetricsCallback records, and there is none: callbacks=[MetricsCallback(), GateCallback([…])]"
         raise ValueError(message)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")}
+
+def _picklable(error: Exception | None) -> Exception | None:
+    """The error, or one that says the same: what can't be pickled would leave the other ranks waiting."""
+    if error is None:
+        return None
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, a moment ago
+    except Exception:  # noqa: BLE001 - whatever its class does
+        return ExportError(f"{type(error).__name__}: {error}")
+    return error

@@ -6,8 +6,10 @@ Example:
     'deploy'
 """
 
-from fitgate.errors import CheckpointError, ExportError, FitgateError, RunNotFoundError, StoreError, ThresholdError
-from fitgate.gate import Champion, Check, Decision, Threshold, evaluate
+from fitgate.errors import CheckpointError, ExportError, FitgateError, RegistryError, RunNotFoundError, StoreError, ThresholdError
+from fitgate.gate import Champion, Check, Decision, Threshold, evaluate, margin
+from fitgate.loop import Round, Rounds, fit_until_deployed
+from fitgate.serving import DeployedModel, open_model
 from fitgate.store import ManualRun, Run, Store, start_run
 
 __all__ = [
@@ -15,9 +17,13 @@ __all__ = [
     "Check",
     "CheckpointError",
     "Decision",
+    "DeployedModel",
     "ExportError",
     "FitgateError",
     "ManualRun",
+    "RegistryError",
+    "Round",
+    "Rounds",
     "Run",
     "RunNotFoundError",
     "Store",
@@ -25,5 +31,8 @@ __all__ = [
     "Threshold",
     "ThresholdError",
     "evaluate",
+    "fit_until_deployed",
+    "margin",
+    "open_model",
     "start_run",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -13,7 +14,16 @@ import msgspec
 
 from fitgate.errors import StoreError
 
-__all__ = ["decode_json", "encode_json", "fsync_folder", "replace_file", "sha256_of"]
+__all__ = [
+    "decode_json",
+    "encode_json",
+    "fsync_file",
+    "fsync_folder",
+    "replace_bytes",
+    "replace_file",
+    "sha256_of",
+    "write_all",
+]
 
 T = TypeVar("T")
 
@@ -30,21 +40,58 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, durable: b
         durable: also wait until file and rename are on the disk (`fsync`), for what must outlive
             a power cut and not only a killed process.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
+
+    def fill(handle: int) -> None:
+        with open(handle, "wb", closefd=False) as file:
             write(file)
+
+    _replace(path, fill, durable=durable)
+
+
+def replace_bytes(path: Path, *chunks: bytes | memoryview, durable: bool = False) -> None:
+    """The same for bytes that are there already, one chunk after the other.
+
+    They go to the system with no buffer of Python's in between: a process that is forked in the middle
+    has nothing of this file to flush when it ends.
+    """
+
+    def fill(handle: int) -> None:
+        for chunk in chunks:
+            write_all(handle, chunk)
+
+    _replace(path, fill, durable=durable)
+
+
+def write_all(handle: int, data: bytes | memoryview) -> None:
+    """Write all of it: a disk that fills up takes a part first, and says so only at the next call."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def _replace(path: Path, fill: Callable[[int], object], *, durable: bool) -> None:
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fill(handle)
             if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        # mkstemp makes the file private; what people share a store for is reading it.
-        os.chmod(temporary, 0o666 & ~_umask())
+                os.fsync(handle)
+        finally:
+            os.close(handle)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first is what to tell
+            os.unlink(temporary)
         raise
     if durable:
         fsync_folder(path.parent)
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def fsync_folder(folder: Path) -> None:
@@ -83,17 +130,3 @@ def decode_json(data: bytes, kind: type[T], *, source: str) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"{source} can't be read: {error}"
         raise StoreError(message) from error
-
-
-def _read_umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-# The umask can only be read by setting it, which is a race between threads: once, at import.
-_UMASK = _read_umask()
-
-
-def _umask() -> int:
-    return _UMASK

@@ -10,6 +10,7 @@ __all__ = [
     "CheckpointError",
     "ExportError",
     "FitgateError",
+    "RegistryError",
     "RunNotFoundError",
     "StoreError",
     "ThresholdError",
@@ -38,3 +39,7 @@ class CheckpointError(FitgateError):
 
 class ExportError(FitgateError):
     """A checkpoint could not be exported, verified or published."""
+
+
+class RegistryError(FitgateError):
+    """A deployed model, one of its versions or its files can't be read, or is not what it was when it was published."""

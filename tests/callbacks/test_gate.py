@@ -82,7 +82,7 @@ def test_the_best_epoch_is_judged_and_shipped(tmp_path: Path) -> None:
         assert hashlib.sha256((version / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
     assert {e["path"] for e in manifest["files"]} == {p.name for p in version.iterdir()} - {"manifest.json"}
     assert manifest["source"]["global_step"] == 10
-    assert manifest["hparams_changed"] == ["data"]
+    assert [entry["name"] for entry in manifest["hparams"]["converted"]] == ["data"]
     assert json.loads((tmp_path / "deploy" / "net" / "CURRENT").read_bytes())["version"] == 1
     assert _state(tmp_path) == "deployed"
 
@@ -150,7 +150,7 @@ def test_mistakes_end_before_training(tmp_path: Path) -> None:
     """No thresholds, unknown formats and rules, no MetricsCallback, several ModelCheckpoints."""
     with pytest.raises(ValueError, match="thresholds is empty"):
         GateCallback([])
-    with pytest.raises(ValueError, match="'safetensors', got 'tflite'"):
+    with pytest.raises(ValueError, match="got 'tflite'"):
         GateCallback(["a > 1"], formats=["tflite"])
     with pytest.raises(ValueError, match="no rule"):
         GateCallback(["a > 1"], allow=["interrupted"])

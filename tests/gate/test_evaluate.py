@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitgate import Threshold, ThresholdError, evaluate
+from fitgate import Threshold, ThresholdError, evaluate, margin
 from fitgate.gate import Champion
 
 PYTHON_OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
@@ -111,3 +111,16 @@ def test_a_warning_threshold_reports_without_blocking() -> None:
     decision = evaluate(["acc >= 0.8", Threshold("loss", "<", 0.1, warn=True)], {"acc": 0.9, "loss": 0.5})
     assert decision.verdict == "deploy"
     assert not decision.checks[1].passed
+
+
+def test_the_margin_of_a_decision_is_the_worst_relative_one() -> None:
+    """At least 0 for a deploy, below for a miss, -inf for what can't be judged; warnings and waived checks don't count."""
+    thresholds: list[str | Threshold] = ["acc >= 0.8", "loss <= 0.5", Threshold("size", "<=", 1, warn=True)]
+    passing = evaluate(thresholds, {"acc": 0.88, "loss": 0.48, "size": 9.0})
+    assert margin(passing) == pytest.approx(0.02 / 0.5)
+    assert margin(evaluate(thresholds, {"acc": 0.72, "loss": 0.48, "size": 0.5})) == pytest.approx(-0.1)
+    assert margin(evaluate(["x > 0"], {"x": 0.25})) == 0.25
+    assert margin(evaluate(thresholds, {"acc": 0.72, "size": 0.5})) == -math.inf
+    for accuracy in (0.7, 0.9):
+        assert margin(evaluate(["acc >= 0.8"], {"acc": accuracy}, ineligible=["interrupted"])) == -math.inf
+    assert margin(evaluate(["acc >= champion"], {"acc": 0.9})) == -math.inf

@@ -18,8 +18,8 @@ def _run(tmp_path: Path, fit: FitFacts | None) -> fitgate.Run:
     writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r")
     for epoch, accuracy in enumerate((0.7, 0.9, 0.6)):
         step = 10 * epoch + 9
-        writer.write([Record("train", step, step + 1, epoch, step, ("acc",), (1.0,))])
-        writer.write([Record("validate", step, step + 1, epoch, step + 1, ("acc", "loss"), (accuracy, 1 - accuracy))])
+        writer.write([Record("train", step, step + 1, epoch, 1000 * step, ("acc",), (1.0,))])
+        writer.write([Record("validate", step, step + 1, epoch, 1000 * (step + 1), ("acc", "loss"), (accuracy, 1 - accuracy))])
     writer.close()
     attempts = (Attempt(number=0, started=now),)
     write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="completed", created=now, updated=now, attempts=attempts, fit=fit))
@@ -37,6 +37,17 @@ def test_the_checkpoints_metrics_are_judged_not_the_last_epochs(tmp_path: Path) 
     assert last.checks[0].value == 0.6
 
 
+def test_what_was_recorded_after_the_fit_is_not_its_evidence(tmp_path: Path) -> None:
+    """A later validation at the same global_step, of whatever weights, changes no judgement."""
+    ended = datetime.fromtimestamp(30e-3, UTC)
+    facts = FitFacts(global_step=30, steps=30, ended=ended)
+    run = _run(tmp_path, facts)
+    writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r", attempt=1)
+    writer.write([Record("validate", 30, 30, 3, 32_000, ("acc",), (0.95,))])
+    writer.close()
+    assert judge(run, ["acc >= 0.5"]).checks[0].value == 0.6
+
+
 def test_a_run_without_an_end_never_deploys(tmp_path: Path) -> None:
     """No facts of a fit, no deploy."""
     assert judge(_run(tmp_path, None), ["acc >= 0"]).verdict == "improve"
@@ -52,6 +63,7 @@ def test_a_run_without_an_end_never_deploys(tmp_path: Path) -> None:
         (FitFacts(steps=8, limit_val_batches=0.5), "limit_val_batches"),
         (FitFacts(steps=0), "no_step"),
         (FitFacts(steps=8, non_finite_stop="NaN in val_loss"), "non_finite_stop"),
+        (FitFacts(steps=8, disagreeing="val_acc: 0.9 on rank 0, 0.1 on rank 1"), "ranks_disagree"),
     ],
 )
 def test_each_rule_blocks_and_only_some_can_be_set_aside(facts: FitFacts, rule: str) -> None:

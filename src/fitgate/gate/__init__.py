@@ -9,6 +9,7 @@ from fitgate.gate._decision import Check, Decision, Judged, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
+from fitgate.gate._margin import margin
 from fitgate.gate._threshold import Champion, Threshold, parse_thresholds
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate",
     "ineligible",
     "judge",
+    "margin",
     "metrics_at",
     "nearest_names",
     "parse_thresholds",

@@ -76,6 +76,7 @@ class Decision:
         metrics: the values that were judged, by name.
         judged: which weights those values belong to.
         allowed: eligibility rules that were set aside.
+        warnings: what a reader of this decision should know, and what did not decide.
     """
 
     verdict: Verdict
@@ -84,3 +85,4 @@ class Decision:
     metrics: Mapping[str, float] = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
     allowed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fitgate.store._attempts import claim_attempt
+from fitgate.store._evidence import BATCHES_FOLDER
 from fitgate.store._names import new_run_id
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import RUN_FILE, Attempt, RunInfo, read_run_info
-from fitgate.store._schema import Record
+from fitgate.store._schema import BATCHES, Record
 from fitgate.store._segments import SegmentWriter
 
 __all__ = ["new_run_folder", "open_recorder"]
@@ -37,7 +40,11 @@ def open_recorder(
     run_dir: Path,
     *,
     name: str | None = None,
+    rank: int = 0,
+    attempt: int | None = None,
     resumed_step: int | None = None,
+    purge_from: int | None = None,
+    mirror_again: Sequence[Record] = (),
     hparams: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     tensorboard: bool = True,
@@ -48,29 +55,50 @@ def open_recorder(
     """A recorder for the run whose folder is `run_dir`, with its writers.
 
     Where a run.json is already there, this is one more attempt at that run, from `resumed_step`.
+
+    Args:
+        run_dir: the run's folder; made where it is missing.
+        name: what the user called the run.
+        rank: whose points these are. Rank 0 owns run.json and the TensorBoard mirror; the others write points alone.
+        attempt: the number that rank 0 was given (`recorder.info.attempts[-1].number`), for the other ranks.
+        resumed_step: the `global_step` that a resumed fit goes on from.
+        purge_from: the step from which TensorBoard is to forget what earlier attempts have written.
+        mirror_again: what it must be told again then.
+        hparams, versions: for run.json.
+        tensorboard: mirror the points as TensorBoard events.
+        tags: TensorBoard tags for some (stage, name), where the name alone won't do.
+        flush_every_s: seconds between two background flushes.
+        fetch: see `Recorder`.
+
+    Raises:
+        StoreError: a run.json is there and can't be read.
+        OSError: the folder can't be written.
     """
-    run_id = run_dir.name
     now = datetime.now(UTC)
     path = run_dir / RUN_FILE
-    if path.exists():
+    if attempt is None and path.exists():
         info = read_run_info(path.read_bytes(), str(path))
-        number = 1 + max((a.number for a in info.attempts), default=-1)
+        number = claim_attempt(run_dir, 1 + max((a.number for a in info.attempts), default=-1))
     else:
-        info = RunInfo(id=run_id, name=name or run_id, state="running", created=now, updated=now)
-        number = 0
-    attempt = Attempt(number=number, started=now, resumed_step=resumed_step if number else None, host=socket.gethostname(), pid=os.getpid())
+        info = RunInfo(id=run_dir.name, name=name or run_dir.name, state="running", created=now, updated=now)
+        number = claim_attempt(run_dir, 0) if attempt is None else attempt
+    start = Attempt(number=number, started=now, resumed_step=resumed_step if number else None, host=socket.gethostname(), pid=os.getpid())
     info = replace(
         info,
         state="running",
         updated=now,
         hparams={**info.hparams, **(hparams or {})},
         versions={"python": platform.python_version(), "fitgate": version("fitgate"), **(versions or {})},
-        attempts=(*info.attempts, attempt),
+        attempts=(*info.attempts, start),
     )
-    writers: list[Any] = [SegmentWriter(run_dir / "metrics", run_id=run_id, attempt=number)]
-    if tensorboard:
-        from fitgate.tensorboard import EventWriter  # noqa: PLC0415 - protobuf is only loaded by those who write events
+    segments = partial(SegmentWriter, run_id=run_dir.name, attempt=number, rank=rank)
+    writers: list[Any] = [segments(run_dir / "metrics"), segments(run_dir / BATCHES_FOLDER, stages=frozenset([BATCHES]))]
+    if tensorboard and rank == 0:
+        from fitgate.tensorboard import EventWriter, session_start  # noqa: PLC0415 - protobuf is only loaded by those who write events
 
-        # The loggers' step of the first batch after a resume at global_step G is G.
-        writers.append(EventWriter(run_dir, purge_from=attempt.resumed_step, tags=tags))
-    return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch)
+        session = session_start(run_dir.name, info.hparams, info.created)
+        head = [session] if session is not None else []
+        writers.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags, head=head))
+        if number:
+            writers[-1].write(mirror_again)
+    return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)

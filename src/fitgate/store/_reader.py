@@ -1,104 +1,19 @@
-"""Reading a store: runs, and the points that count."""
+"""Reading a store: all runs under one root."""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
 
 import fsspec
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fitgate.errors import RunNotFoundError, StoreError
-from fitgate.store._run_file import RUN_FILE, RunInfo, read_run_info
-from fitgate.store._schema import SCHEMA
+from fitgate.store._remote import in_parallel, listed
+from fitgate.store._run import Run
+from fitgate.store._run_file import RUN_FILE, read_run_info
 
 __all__ = ["Run", "Store"]
-
-_KEY = ["rank", "stage", "name", "step"]
-
-
-class Run:
-    """One training history, read from its files. Made by `Store`."""
-
-    def __init__(self, fs: fsspec.AbstractFileSystem, path: str, info: RunInfo) -> None:
-        self._fs = fs
-        self.path = path
-        self.info = info
-
-    @property
-    def id(self) -> str:
-        """The folder's name; sorts by time."""
-        return self.info.id
-
-    @property
-    def name(self) -> str:
-        """What the user called it, else the id."""
-        return self.info.name
-
-    @property
-    def state(self) -> str:
-        """`running`, `completed`, `deployed`, `improve`, `failed`, `interrupted`, or `lost`."""
-        return self.info.shown_state()
-
-    @property
-    def created(self) -> datetime:
-        """When the run began, UTC."""
-        return self.info.created
-
-    @property
-    def hparams(self) -> dict[str, Any]:
-        """Hyperparameters, as recorded."""
-        return self.info.hparams
-
-    def metrics(self, names: Iterable[str] | None = None, stage: str | None = None, *, rank: int = 0) -> pa.Table:
-        """The points that count: later attempts win, and what a resume went back behind is masked.
-
-        Args:
-            names: only these metrics; None for all.
-            stage: only `"train"`, `"validate"` or `"test"`; None for all.
-            rank: whose points.
-
-        Returns:
-            A table with all columns of the schema, sorted by name, stage, step.
-
-        Raises:
-            StoreError: a file is damaged; the message names it.
-        """
-        wanted = pc.field("rank") == rank
-        if names is not None:
-            if isinstance(names, str):
-                message = f"names must be a list such as [{names!r}], got the text {names!r}"
-                raise TypeError(message)
-            wanted &= pc.field("name").isin(list(names))
-        if stage is not None:
-            wanted &= pc.field("stage") == stage
-        tables = [self._read(path, wanted) for path in sorted(self._fs.glob(f"{self.path}/metrics/*.parquet"))]
-        table = pa.concat_tables([SCHEMA.empty_table(), *tables])
-        return self._effective(table).sort_by([("name", "ascending"), ("stage", "ascending"), ("step", "ascending")])
-
-    def _read(self, path: str, wanted: pc.Expression) -> pa.Table:
-        try:
-            return pq.read_table(path, filesystem=self._fs, filters=wanted, partitioning=None).select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            message = f"{path} can't be read: {error}. Its run's other files are whole; move this one away to read the rest."
-            raise StoreError(message) from error
-
-    def _effective(self, table: pa.Table) -> pa.Table:
-        for attempt in self.info.attempts:
-            if attempt.resumed_step is not None:
-                earlier = pc.field("attempt") < attempt.number
-                table = table.filter(~(earlier & (pc.field("global_step") > attempt.resumed_step)))
-        if pc.count_distinct(table["attempt"]).as_py() > 1:
-            latest = table.group_by(_KEY).aggregate([("attempt", "max")]).rename_columns([*_KEY, "attempt"])
-            table = table.join(latest, keys=[*_KEY, "attempt"], join_type="left semi").select(SCHEMA.names)
-        return table
-
-    def __repr__(self) -> str:
-        return f"Run({self.id!r}, state={self.state!r})"
 
 
 class Store:
@@ -111,8 +26,8 @@ class Store:
         StoreError: there is no such folder.
     """
 
-    def __init__(self, root: str = "runs") -> None:
-        self.root = str(root)
+    def __init__(self, root: str | os.PathLike[str] = "runs") -> None:
+        self.root = os.fspath(root)
         self._fs, self._path = fsspec.core.url_to_fs(self.root)
         if not self._fs.isdir(self._path):
             message = f"there is no store at {self.root!r}: no such folder"
@@ -121,13 +36,13 @@ class Store:
     def runs(self) -> list[Run]:
         """All runs, newest first. A run whose run.json can't be read is left out with a warning that names it."""
         found = []
-        for path in self._fs.glob(f"{self._path}/*/{RUN_FILE}"):
-            try:
-                info = read_run_info(self._fs.cat_file(path), path)
-            except StoreError as error:
-                warnings.warn(str(error), stacklevel=2)
-                continue
-            found.append(Run(self._fs, path.rsplit("/", 1)[0], info))
+        for _, result in in_parallel(self._fs, self._read, listed(self._fs, self._path)):
+            if isinstance(result, StoreError):
+                warnings.warn(str(result), stacklevel=2)
+            elif isinstance(result, Exception):
+                raise result
+            elif result is not None:
+                found.append(result)
         return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
 
     def run(self, run: str) -> Run:
@@ -135,7 +50,11 @@ class Store:
 
         Raises:
             RunNotFoundError: none goes by that, or several do.
+            StoreError: the run of that id has a run.json that can't be read.
         """
+        own = self._read(f"{self._path}/{run}") if run and "/" not in run else None  # the others need not be read for it
+        if own is not None and own.id == run:
+            return own
         runs = self.runs()
         if run == "latest" and runs:
             return runs[0]
@@ -155,6 +74,18 @@ class Store:
             RunNotFoundError: there is none.
         """
         return self.run("latest")
+
+    def _read(self, folder: str) -> Run | None:
+        """The run in a folder; None where there is none."""
+        path = f"{folder}/{RUN_FILE}"
+        try:
+            data = self._fs.cat_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            message = f"{path} can't be read: {error}"
+            raise StoreError(message) from error
+        return Run(self._fs, folder, read_run_info(data, path))
 
 
 def _what_instead(run: str, runs: Sequence[Run], prefixed: Sequence[Run]) -> str:

@@ -1,40 +1,51 @@
-"""The recorder: a buffer that costs the training loop one append, and a thread that empties it."""
+"""The recorder: what the training loop talks to, and a thread that brings records to the writers."""
 
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fitgate.store._run_file import RunInfo, write_run_info
+from fitgate.store._fetch import Fetch, fetched
+from fitgate.store._guard import GuardedWriter, Watch
+from fitgate.store._intake import MAX_WAITING_POINTS, Intake
+from fitgate.store._run_file import RUN_FILE, RunInfo, write_run_info
 from fitgate.store._schema import Record
+from fitgate.store._warn import Outage
 from fitgate.store._writer import MetricWriter
 
 __all__ = ["Recorder"]
 
 HEARTBEAT_S = 30.0
-_log = logging.getLogger("fitgate")
+# A flush is allowed to be late by so much, so that a very short `flush_every_s` doesn't keep a core busy with writing
+# the newest file again and again; points are promised within `flush_every_s` and one second.
+_MAX_DELAY_S = 0.5
+_REST_PER_WORK = 9.0
 
 
 class Recorder:
     """Takes records from the training loop, and gives them to the writers in the background.
 
-    `record` only appends. The thread starts with the first record, wakes every `flush_every_s`, and
-    rewrites run.json every 30 s so that a silent run can be told from a living one. A writer that
-    fails is warned about once and tried again; training never stops for it.
+    `record` only appends. The thread wakes every `flush_every_s`, and rewrites run.json every 30 s so that a
+    silent run can be told from a living one. Whatever a writer raises, training goes on: one warning, points
+    wait in memory (a million at most) and are written when the writer can again, and what no
+    reader finds is counted in run.json as `lost_points`. A forked child of the process writes nothing.
 
     Args:
         run_dir: the run's folder; made here.
         info: what run.json says; this object owns that file from now on.
-        writers: where records go.
+        writers: where records go. The first is the truth: what can't be written there is lost. The others mirror it.
         flush_every_s: seconds between two flushes.
         fetch: turns the records' values into floats, off the training thread (device tensors).
+        owns_run_file: write run.json; False on ranks other than 0.
+        heartbeat_s: seconds between two rewritings of run.json.
+        max_waiting_points: how many points wait in memory for a writer that can't write.
 
     Raises:
         OSError: the folder or run.json can't be made.
@@ -47,24 +58,34 @@ class Recorder:
         writers: Sequence[MetricWriter],
         *,
         flush_every_s: float = 1.0,
-        fetch: Callable[[list[Record]], list[Record]] | None = None,
+        fetch: Fetch | None = None,
+        owns_run_file: bool = True,
+        heartbeat_s: float = HEARTBEAT_S,
+        max_waiting_points: int = MAX_WAITING_POINTS,
     ) -> None:
         self.run_dir = run_dir
         self._info = info
-        self._writers = tuple(writers)
+        self._lost_before = info.lost_points
         self._flush_every_s = flush_every_s
+        self._owns_run_file = owns_run_file
+        self._heartbeat_s = heartbeat_s
         self._fetch = fetch
-        self._buffer: list[Record] = []
+        self._wake = threading.Event()
+        self._intake = Intake(self._wake, max_points=max_waiting_points)
+        self._truth, *self._mirrors = [GuardedWriter(writer, max_waiting=max_waiting_points) for writer in writers]
+        self._run_file = Watch(RUN_FILE)
+        self._outage = Outage(run_dir)
+        self._unreadable = 0
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._failing_since: dict[int, datetime] = {}
+        self._stopping = False
         self._pid = os.getpid()
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_run_info(run_dir, info)
-        self._saved = info.updated
-        # A daemon thread dies with the interpreter; what it had not taken must not.
-        atexit.register(self.close)
+        if owns_run_file:
+            write_run_info(run_dir, info)
+        self._saved_at = time.monotonic()
+        # From the start, not from the first record: a run whose first step takes minutes is alive too.
+        self._start()
 
     @property
     def info(self) -> RunInfo:
@@ -73,24 +94,22 @@ class Recorder:
 
     def record(self, record: Record) -> None:
         """Take one record. The only call in the training loop."""
-        self._buffer.append(record)
+        self._intake.put(record)
         if self._thread is None:
             self._start()
 
     def update(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields
         """Change fields of run.json and write it at once."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             self._info = replace(self._info, **changes)
             self._save()
+            self._tell(last=False)
 
     def flush(self) -> None:
         """Bring everything recorded so far to the disk, on the caller's thread."""
-        if os.getpid() != self._pid:
-            return  # a forked child holds a copy of the buffer; the parent writes it
-        with self._lock:
-            taken = self._take()
-            for writer in self._writers:
-                self._drive(writer, taken)
+        self._cycle(GuardedWriter.flush, last=False)
 
     def close(self) -> None:
         """Flush, stop the thread and give files back. May be called twice; a later record opens anew."""
@@ -98,13 +117,11 @@ class Recorder:
             return
         thread = self._thread
         if thread is not None:
-            self._stop.set()
+            self._stopping = True
+            self._wake.set()
             thread.join()
             self._thread = None
-        self.flush()
-        with self._lock:
-            for index, writer in enumerate(self._writers):
-                self._guard(index, writer.close)
+        self._cycle(GuardedWriter.close, last=True)
         atexit.unregister(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,50 +129,62 @@ class Recorder:
         raise TypeError(message)
 
     def _start(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fitgate-flush", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="fitgate-flush", daemon=True)
+            self._thread.start()
+            # A daemon thread dies with the interpreter; what it had not taken must not.
+            atexit.register(self.close)
 
     def _run(self) -> None:
-        stop = self._stop
-        while not stop.wait(self._flush_every_s):
+        delay = self._flush_every_s
+        while True:
+            self._wake.wait(delay)
+            self._wake.clear()
+            if self._stopping:
+                return
+            started = time.thread_time()
             self.flush()
-            if (datetime.now(UTC) - self._saved).total_seconds() >= HEARTBEAT_S:
-                with self._lock:
-                    self._save()
+            took = time.thread_time() - started
+            delay = max(self._flush_every_s, min(took * _REST_PER_WORK, self._flush_every_s + _MAX_DELAY_S))
 
-    def _take(self) -> list[Record]:
-        # Appends go on meanwhile: only what is there now is cut off the front.
-        count = len(self._buffer)
-        taken = self._buffer[:count]
-        del self._buffer[:count]
-        return self._fetch(taken) if self._fetch and taken else taken
+    def _cycle(self, drive: Callable[[GuardedWriter, Any], None], *, last: bool) -> None:
+        """Bring what was recorded to all writers, and tell in run.json and in a warning what must be told."""
+        if os.getpid() != self._pid:
+            return  # a forked child holds a copy of the records, and of a lock that nobody will release; the parent writes
+        with self._lock:
+            batch, failed = fetched(self._intake.take(), self._fetch)
+            self._unreadable += sum(len(record.names) for record, _ in failed)
+            drive(self._truth, batch)
+            for mirror in self._mirrors:
+                drive(mirror, batch)
+            self._intake.done()
+            if self._must_save():
+                self._save()
+            self._outage.unreadable(failed)
+            self._tell(last=last)
 
-    def _drive(self, writer: MetricWriter, taken: list[Record]) -> None:
-        if taken:
-            writer.write(taken)
-        self._guard(self._writers.index(writer), writer.flush)
+    def _must_save(self) -> bool:
+        if not self._owns_run_file:
+            return False
+        due = time.monotonic() - self._saved_at >= self._heartbeat_s
+        off = self._run_file.failure is not None or self._lost() != self._info.lost_points
+        return due or off or not os.path.exists(self.run_dir / RUN_FILE)
 
-    def _guard(self, index: int, action: Callable[[], None]) -> None:
-        name = type(self._writers[index]).__name__
-        try:
-            action()
-        except OSError as error:
-            if index not in self._failing_since:
-                self._failing_since[index] = datetime.now(UTC)
-                _log.warning(
-                    "%s can't write to %s: %s. Training goes on; points wait in memory and are tried again.", name, self.run_dir, error
-                )
-        else:
-            since = self._failing_since.pop(index, None)
-            if since is not None:
-                _log.warning("%s writes to %s again; it had failed since %s UTC.", name, self.run_dir, since.strftime("%H:%M:%S"))
+    def _lost(self) -> int:
+        return self._lost_before + self._intake.dropped + self._unreadable + self._truth.lost
 
     def _save(self) -> None:
-        self._info = replace(self._info, updated=datetime.now(UTC))
-        self._saved = self._info.updated
-        try:
-            write_run_info(self.run_dir, self._info)
-        except OSError as error:
-            _log.warning("run.json in %s can't be written: %s", self.run_dir, error)
+        self._info = replace(self._info, updated=datetime.now(UTC), lost_points=self._lost())
+        self._saved_at = time.monotonic()
+        if self._owns_run_file:
+            self._run_file.attempt(lambda: write_run_info(self.run_dir, self._info))
+
+    def _tell(self, *, last: bool) -> None:
+        said = self._owns_run_file and self._run_file.failure is None
+        lost = self._lost() - self._lost_before
+        self._outage.tell(self._truth, [*self._mirrors, self._run_file], lost=lost, said=said, last=last)

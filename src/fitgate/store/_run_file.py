@@ -7,10 +7,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from fitgate._files import decode_json, encode_json, replace_file
+from fitgate._files import decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 
-__all__ = ["LOST_AFTER", "RUN_FILE", "Attempt", "CheckpointRef", "FitFacts", "RunInfo", "State", "read_run_info", "write_run_info"]
+__all__ = [
+    "LOST_AFTER",
+    "RUN_FILE",
+    "Attempt",
+    "CheckpointRef",
+    "FitFacts",
+    "RunInfo",
+    "State",
+    "ValidationSet",
+    "read_run_info",
+    "write_run_info",
+]
 
 RUN_FILE = "run.json"
 FORMAT = 1
@@ -41,13 +52,44 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRef:
-    """The checkpoint that a fit chose: `global_step` says which points belong to it."""
+    """The checkpoint that a fit chose: `global_step` says which points belong to it.
+
+    `problem` says why it can't be judged, in words; None when nothing speaks against it.
+    """
 
     path: str
     global_step: int | None = None
     epoch: int | None = None
     monitor: str | None = None
     mode: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSet:
+    """What tells one validation set from another.
+
+    Attributes:
+        sizes: samples of each loader's data set; None for one without a length.
+        n: samples of all of them; None where one has no length.
+        digest: SHA-256 of the first samples of each loader, as the module got them; None where they are drawn at random.
+    """
+
+    sizes: tuple[int | None, ...] = ()
+    n: int | None = None
+    digest: str | None = None
+
+    def difference(self, other: ValidationSet) -> str | None:
+        """In words, how this set differs from another; None where nothing tells them apart.
+
+        Example:
+            >>> ValidationSet(sizes=(360,)).difference(ValidationSet(sizes=(400,)))
+            '360 samples here, 400 there'
+        """
+        if self.sizes != other.sizes:
+            here, there = (" + ".join("?" if size is None else str(size) for size in each.sizes) or "no" for each in (self, other))
+            return f"{here} samples here, {there} there"
+        return "other first samples" if self.digest and other.digest and self.digest != other.digest else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +105,9 @@ class FitFacts:
         fast_dev_run: it was a trial of the code, not a training.
         limit_val_batches: Lightning's argument as given: a float is a fraction, an int a number of batches.
         non_finite_stop: what stopped on a NaN or an infinity, in its own words, or None.
+        disagreeing: gated metrics whose value differs between the processes of a distributed fit, in words, or None.
+        validation: which data it was validated on; None where it wasn't.
+        ended: when the fit ended; points recorded later, by a validation after it, are not its evidence.
         checkpoint: the checkpoint that would ship; None for the weights at the end of fit.
     """
 
@@ -74,6 +119,9 @@ class FitFacts:
     fast_dev_run: bool = False
     limit_val_batches: int | float = 1.0
     non_finite_stop: str | None = None
+    disagreeing: str | None = None
+    validation: ValidationSet | None = None
+    ended: datetime | None = None
     checkpoint: CheckpointRef | None = None
 
 
@@ -90,7 +138,8 @@ class RunInfo:
         versions: of python and of the libraries that matter.
         attempts: every start, in order.
         fit: facts of the last fit; None when it has not ended or there was none.
-        lost_points: points that could not be written.
+        lost_points: points that no reader finds: dropped, gone with a removed file, or waiting in memory as
+            long as writing fails.
     """
 
     id: str
@@ -111,19 +160,26 @@ class RunInfo:
         return "lost" if self.state == "running" and now - self.updated > LOST_AFTER else self.state
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Format:
+    """The one field that every version of this file has."""
+
+    format: int = FORMAT
+
+
 def read_run_info(data: bytes, source: str) -> RunInfo:
-    """Read and check a run.json.
+    """Read and check a run.json. Fields that this version doesn't know are passed over.
 
     Raises:
         StoreError: it is damaged, or of a later format than this version reads.
     """
-    info = decode_json(data, RunInfo, source=source)
-    if info.format != FORMAT:
-        message = f"{source} is of format {info.format}; this version of fitgate reads format {FORMAT}"
+    found = decode_json(data, _Format, source=source).format
+    if found > FORMAT:
+        message = f"{source} is of format {found}, and this version of fitgate reads formats up to {FORMAT}; install a newer fitgate"
         raise StoreError(message)
-    return info
+    return decode_json(data, RunInfo, source=source)
 
 
 def write_run_info(run_dir: Path, info: RunInfo) -> None:
     """Replace run.json atomically."""
-    replace_file(run_dir / RUN_FILE, lambda file: file.write(encode_json(info)))
+    replace_bytes(run_dir / RUN_FILE, encode_json(info))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
-__all__ = ["SCHEMA", "Record", "Stage"]
+__all__ = ["BATCHES", "SCHEMA", "STAGES", "Record", "Stage"]
 
 Stage = Literal["train", "validate", "test"]
+STAGES: frozenset[str] = frozenset(get_args(Stage))
+"""The stages whose points are a run's metrics."""
+BATCHES = "validate/batches"
+"""The stage of records that hold the running sums of a validation pass, batch by batch: evidence, and no metrics."""
 
 SCHEMA: pa.Schema = pa.schema(
     [  # type: ignore[arg-type]  # the stubs lose the fields' types in a list
@@ -32,7 +36,7 @@ class Record(NamedTuple):
     """All values that were logged together: one instant of one stage.
 
     Attributes:
-        stage: `"train"`, `"validate"` or `"test"`.
+        stage: `"train"`, `"validate"`, `"test"`, or `BATCHES`.
         step: the x-axis that Lightning's loggers use for these values.
         global_step: `trainer.global_step` when they were recorded.
         epoch: the epoch they belong to.

@@ -1,233 +1,176 @@
 """Parquet segments: every file whole and readable at every instant.
 
-Points gather in memory, one list of columns per (stage, name). Each flush writes the newest file
-whole, under a temporary name, and renames it over its own last version; at about 128k rows the file
-is sealed and the next begins. So a plain reader's glob sees every point once, at any instant.
+Points gather in memory. Each flush writes the newest file whole, under a temporary name, and renames it over
+its own last version; at about 128k rows the file is sealed and the next begins. So a plain
+reader's glob sees every point once, at any instant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+import errno
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
+from fitgate.store._batch import STEP, Block, blocks_of
+from fitgate.store._late import replace_in_sealed
+from fitgate.store._open_segment import OpenSegment
+from fitgate.store._parquet import write_segment
+from fitgate.store._schema import STAGES, Record
 
-from fitgate._files import replace_file
-from fitgate.store._schema import SCHEMA, Record
-
-__all__ = ["SEALED_ROWS", "SegmentWriter", "segment_name", "write_segment"]
+__all__ = ["SEALED_ROWS", "SegmentWriter", "segment_name"]
 
 SEALED_ROWS = 128_000
-ROW_GROUP_ROWS = 32_768
-_STEP = 0
-
-_Axes = npt.NDArray[np.int64]  # shape (points, 4), step, global_step, epoch, wall_time
-_Values = npt.NDArray[np.float64]  # shape (points,)
-
-
-@dataclass
-class _Series:
-    """The points of one metric in one stage that the newest file holds."""
-
-    chunks: list[tuple[_Axes, _Values]] = field(default_factory=list)
-    last_step: int | None = None
-
-    def append(self, axes: _Axes, values: _Values) -> int:
-        """Add points; returns by how many rows the series grew (fewer when a step came again)."""
-        steps = axes[:, _STEP]
-        first_is_later = self.last_step is None or int(steps[0]) > self.last_step
-        if first_is_later and (len(steps) == 1 or bool(np.all(np.diff(steps) > 0))):
-            self.chunks.append((axes, values))
-            self.last_step = int(steps[-1])
-            return len(values)
-        return self._append_with_repeats(axes, values)
-
-    def _append_with_repeats(self, axes: _Axes, values: _Values) -> int:
-        """The rare case: steps go back or come twice. One point a step; the last one logged stands."""
-        before = sum(len(v) for _, v in self.chunks)
-        all_axes = np.concatenate([*(a for a, _ in self.chunks), axes])
-        all_values = np.concatenate([*(v for _, v in self.chunks), values])
-        reversed_steps = all_axes[::-1, _STEP]
-        steps, last_index = np.unique(reversed_steps, return_index=True)
-        keep = len(all_values) - 1 - last_index
-        self.chunks = [(all_axes[keep], all_values[keep])]
-        self.last_step = max(int(steps[-1]), self.last_step if self.last_step is not None else int(steps[-1]))
-        return len(keep) - before
-
-    def columns(self) -> tuple[_Axes, _Values]:
-        if len(self.chunks) != 1:
-            self.chunks = [(np.concatenate([a for a, _ in self.chunks]), np.concatenate([v for _, v in self.chunks]))]
-        return self.chunks[0]
 
 
 class SegmentWriter:
     """Writes the points of one (run, attempt, rank) as Parquet files; a `MetricWriter`.
 
     Args:
-        folder: where the files go; made on the first flush.
+        folder: where the files go; made on the first flush, and again where it was removed.
         run_id, attempt, rank: the constants of every row.
         sealed_rows: rows after which a file is left for good and the next begins.
+        stages: which records to take.
     """
 
-    def __init__(self, folder: Path, *, run_id: str, attempt: int = 0, rank: int = 0, sealed_rows: int = SEALED_ROWS) -> None:
+    name = "Parquet files"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        run_id: str,
+        attempt: int = 0,
+        rank: int = 0,
+        sealed_rows: int = SEALED_ROWS,
+        stages: frozenset[str] = STAGES,
+    ) -> None:
+        self._stages = stages
         self._folder = folder
-        self._run_id = run_id
         self._attempt = attempt
         self._rank = rank
         self._sealed_rows = sealed_rows
-        self._sequence = 0
-        self._series: dict[tuple[str, str], _Series] = {}
-        self._rows = 0
-        self._dirty = False
-        # The last step that sealed files hold, by series: a step at or under it may be there already.
+        self._pending: deque[Block] = deque()  # taken, and not yet in the open segment
+        self._open = OpenSegment(run_id=run_id, attempt=attempt, rank=rank)
+        self._unwritten = 0  # points that the open segment has and its file has not
+        self._packed = True  # the newest file is as a sealed one is, so that closing needs no more writing
+        self._begun = False
+        self._sealed: list[int] = []  # the rows of each sealed file, by its number
+        self._newest: Path | None = None
+        # The last step that sealed files hold, by (name, stage): a step at or under it may be there already.
         self._sealed_steps: dict[tuple[str, str], int] = {}
+        self._lost = 0
+
+    @property
+    def waiting(self) -> int:
+        """Points taken that no file holds yet."""
+        return self._unwritten + sum(block.points for block in self._pending)
+
+    @property
+    def lost(self) -> int:
+        """Points that were on the disk and are no more: somebody removed their files."""
+        return self._lost
 
     def write(self, records: Sequence[Record]) -> None:
         """Take records into memory."""
-        for (stage, names), axes, values in _blocks(records):
-            for column, name in enumerate(names):
-                self._append((stage, name), axes, values[:, column])
+        self._pending.extend(block for block in blocks_of(records) if block.stage in self._stages)
 
     def flush(self) -> None:
         """Write the newest file whole, if anything came since the last flush."""
-        if not self._dirty:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        full = self._rows >= self._sealed_rows
-        path = self._folder / segment_name(self._attempt, self._rank, self._sequence)
-        write_segment(path, self._table(), durable=full)
-        self._dirty = False
-        if full:
-            self._seal()
+        self._bring(last=False)
 
     def close(self) -> None:
-        """Flush. Nothing else is held open between flushes."""
-        self.flush()
+        """Flush, and leave the newest file as a sealed one is left: packed well, and safe from a power cut."""
+        self._bring(last=True)
 
-    def _append(self, key: tuple[str, str], axes: _Axes, values: _Values) -> None:
-        sealed = self._sealed_steps.get(key)
-        if sealed is not None and int(axes[:, _STEP].min()) <= sealed:
-            axes, values = self._replace_sealed(key, axes, values)
-            if len(values) == 0:
-                return
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = _Series()
-        self._rows += series.append(axes, values)
-        self._dirty = True
+    def _bring(self, *, last: bool) -> None:
+        removed = self._newest is not None and not self._newest.exists()
+        gone = self._count_removed() if removed else 0
+        self._fill()
+        while self._unwritten or (last and not self._packed):
+            full = self._open.rows >= self._sealed_rows
+            self._write_open(sealed=full or last)
+            if full:
+                self._seal()
+            self._fill()
+        if removed:  # all is done that can be; this is to be told
+            message = f"files were removed while the run was recorded; {gone} points that only they held are lost"
+            raise FileNotFoundError(errno.ENOENT, message, str(self._folder))
 
-    def _replace_sealed(self, key: tuple[str, str], axes: _Axes, values: _Values) -> tuple[_Axes, _Values]:
-        """Put values into the sealed file that already holds their step; returns the points that none holds.
+    def _fill(self) -> None:
+        """Move points into the open segment until that is full. Done twice it does the same, so an error in between loses nothing."""
+        while self._pending and self._open.rows < self._sealed_rows:
+            block = self._pending[0]
+            room = -(-(self._sealed_rows - self._open.rows) // max(1, len(block.names)))
+            rest = block.rows(slice(room, None))
+            for part in self._new_points(block.rows(slice(room))):
+                self._open.add(part)
+                self._unwritten += part.points
+            if rest.points:
+                self._pending[0] = rest
+            else:
+                self._pending.popleft()
 
-        A value logged again for a step long past, such as by validating twice after fit. Each file is
-        replaced atomically and keeps its keys, so a reader never counts a point twice.
-        """
-        stage, name = key
-        left = {int(step): i for i, step in enumerate(axes[:, _STEP])}
-        for sequence in range(self._sequence):
-            path = self._folder / segment_name(self._attempt, self._rank, sequence)
-            table = pq.read_table(path, schema=SCHEMA)
-            steps = table["step"].to_numpy()
-            mine = (table["stage"].to_numpy() == stage) & (table["name"].to_numpy() == name)
-            found = [(int(row), left.pop(int(steps[row]))) for row in np.flatnonzero(mine & np.isin(steps, list(left)))]
-            if found:
-                write_segment(path, _with_values(table, found, axes, values), durable=True)
-            if not left:
-                break
-        rest = sorted(left.values())
-        return axes[rest], values[rest]
+    def _new_points(self, block: Block) -> list[Block]:
+        """What of the block no sealed file holds; what one does hold gets its new value there."""
+        steps = block.axes[STEP]
+        first = int(steps.min()) if len(steps) else 0
+        late = [i for i, name in enumerate(block.names) if self._sealed_steps.get((name, block.stage), first - 1) >= first]
+        if not late:
+            return [block]
+        sealed = [path for path in map(self._path, range(len(self._sealed))) if path.exists()]
+        found = replace_in_sealed(sealed, block.columns(late))
+        self._lost += found.lost
+        on_time = sorted(set(range(len(block.names))) - set(late))
+        return [*found.new, *([block.columns(on_time)] if on_time else [])]
+
+    def _write_open(self, *, sealed: bool) -> None:
+        if not self._begun:
+            self._begin()
+        path = self._path(len(self._sealed))
+        try:
+            write_segment(path, self._open.tables(by_series=sealed), sealed=sealed)
+        except FileNotFoundError:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_segment(path, self._open.tables(by_series=sealed), sealed=sealed)
+        self._newest = path
+        self._unwritten = 0
+        self._packed = sealed
 
     def _seal(self) -> None:
-        for key, series in self._series.items():
-            if series.last_step is not None:
-                self._sealed_steps[key] = max(series.last_step, self._sealed_steps.get(key, series.last_step))
-        self._series = {}
-        self._rows = 0
-        self._sequence += 1
+        for key, step in self._open.last_steps().items():
+            self._sealed_steps[key] = max(step, self._sealed_steps.get(key, step))
+        self._sealed.append(self._open.rows)
+        self._open.clear()
+        self._packed = True
 
-    def _table(self) -> pa.Table:
-        keys = sorted((name, stage) for stage, name in self._series)
-        series = [self._series[stage, name].columns() for name, stage in keys]
-        lengths = np.array([len(values) for _, values in series])
-        axes = np.concatenate([a for a, _ in series])
-        rows = len(axes)
-        zeros = np.zeros(rows, dtype=np.int32)
-        names = sorted({name for name, _ in keys})
-        stages = sorted({stage for _, stage in keys})
-        columns = {
-            "run_id": pa.DictionaryArray.from_arrays(zeros, pa.array([self._run_id])),
-            "attempt": np.full(rows, self._attempt, dtype=np.int32),
-            "rank": np.full(rows, self._rank, dtype=np.int32),
-            "stage": pa.DictionaryArray.from_arrays(
-                np.repeat([stages.index(s) for _, s in keys], lengths).astype(np.int32), pa.array(stages)
-            ),
-            "name": pa.DictionaryArray.from_arrays(np.repeat([names.index(n) for n, _ in keys], lengths).astype(np.int32), pa.array(names)),
-            "step": axes[:, 0],
-            "global_step": axes[:, 1],
-            "epoch": axes[:, 2].astype(np.int32),
-            "wall_time": pa.array(axes[:, 3]).cast(pa.timestamp("us", tz="UTC")),
-            "value": np.concatenate([values for _, values in series]),
-        }
-        return pa.table({name: columns[name] for name in SCHEMA.names})
+    def _begin(self) -> None:
+        """Make the folder, and clear away what an earlier attempt was writing when it was killed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        first = f".{segment_name(self._attempt, self._rank, 0)}"
+        for path in self._folder.glob(f".a*-r{self._rank:03d}-*.tmp"):
+            if path.name < first:
+                with suppress(OSError):
+                    path.unlink()
+        self._begun = True
+
+    def _count_removed(self) -> int:
+        """Take stock after files were removed: the open one is to be written again, points of sealed ones are lost."""
+        gone = 0
+        for number, rows in enumerate(self._sealed):
+            if rows and not self._path(number).exists():
+                gone += rows
+                self._sealed[number] = 0
+        self._lost += gone
+        self._newest = None
+        self._unwritten = max(self._unwritten, self._open.rows)
+        return gone
+
+    def _path(self, number: int) -> Path:
+        return self._folder / segment_name(self._attempt, self._rank, number)
 
 
 def segment_name(attempt: int, rank: int, sequence: int) -> str:
     """A segment's file name. One attempt of one rank numbers its files for itself."""
     return f"a{attempt:03d}-r{rank:03d}-{sequence:06d}.parquet"
-
-
-def write_segment(path: Path, table: pa.Table, *, durable: bool = False) -> None:
-    """Replace one Parquet file atomically, in the encodings that the schema promises.
-
-    `store_schema=False` keeps Arrow's own schema out of the file, so that every reader gets plain
-    strings; float bits are split by byte (`BYTE_STREAM_SPLIT`), which zstd then packs well.
-    """
-
-    def write(file: IO[bytes]) -> None:
-        pq.write_table(
-            table,
-            file,
-            compression="zstd",
-            compression_level=1,
-            row_group_size=ROW_GROUP_ROWS,
-            use_dictionary=["run_id", "stage", "name"],  # type: ignore[arg-type]  # the stubs know only bool
-            column_encoding={
-                "attempt": "DELTA_BINARY_PACKED",
-                "rank": "DELTA_BINARY_PACKED",
-                "step": "DELTA_BINARY_PACKED",
-                "global_step": "DELTA_BINARY_PACKED",
-                "epoch": "DELTA_BINARY_PACKED",
-                "wall_time": "DELTA_BINARY_PACKED",
-                "value": "BYTE_STREAM_SPLIT",
-            },
-            store_schema=False,
-        )
-
-    replace_file(path, write, durable=durable)
-
-
-def _blocks(records: Sequence[Record]) -> Iterator[tuple[tuple[str, tuple[str, ...]], _Axes, _Values]]:
-    """Records as arrays, one block for each stretch with the same stage and names."""
-    for (stage, names), group in groupby(records, key=lambda r: (r.stage, r.names)):
-        block = list(group)
-        axes = np.array([r[1:5] for r in block], dtype=np.int64)
-        values = np.array([r.values for r in block], dtype=np.float64)
-        yield (stage, names), axes, values
-
-
-def _with_values(table: pa.Table, found: list[tuple[int, int]], axes: _Axes, values: _Values) -> pa.Table:
-    """The table with the rows `found` (row, index into the new points) given their new values."""
-    rows, new = np.array(found).T
-    for i, column in enumerate(("step", "global_step", "epoch", "wall_time", "value")):
-        old = table[column].to_numpy().copy()
-        fresh = values[new] if column == "value" else axes[new, i]
-        old[rows] = fresh.astype("datetime64[us]") if column == "wall_time" else fresh
-        array = pa.array(old).cast(SCHEMA.field(column).type) if column != "wall_time" else pa.array(old, pa.timestamp("us", tz="UTC"))
-        table = table.set_column(table.schema.get_field_index(column), column, array)
-    return table

@@ -13,14 +13,29 @@ __all__ = ["MetricWriter"]
 class MetricWriter(Protocol):
     """A place where records go: Parquet segments, TensorBoard events, or your own.
 
-    All calls come from one thread at a time, the recorder's, never from the training loop's.
-    `write` takes each record once and must not lose it: what can't be written now is kept and
-    tried again in the next `flush`. `flush` raises `OSError` when it could not bring everything to
-    the disk; the recorder then warns once and goes on. `close` may be followed by `write`, which opens anew.
+    All calls come from one thread at a time, the recorder's, never from the training loop's. `write` takes
+    each record once; what can't be written now is kept and tried again in the next `flush`. `flush` and `close` raise
+    what went wrong; the recorder warns once, goes on, and gives a writer that keeps a million
+    points no more of them. `close` may be followed by `write`, which opens anew.
     """
 
+    @property
+    def name(self) -> str:
+        """What it writes, for messages."""
+
+    @property
+    def waiting(self) -> int:
+        """Points taken that a reader can't find yet."""
+
+    @property
+    def lost(self) -> int:
+        """Points taken that a reader will never find, or find no more."""
+
     def write(self, records: Sequence[Record]) -> None:
-        """Take records, in the order in which they were logged. No I/O is needed yet."""
+        """Take records, in the order in which they were logged. No I/O is needed yet. All of them, or none and an error.
+
+        What comes is a `Batch`, which has the same as arrays, in `blocks`.
+        """
 
     def flush(self) -> None:
         """Bring everything taken so far to where a reader finds it."""

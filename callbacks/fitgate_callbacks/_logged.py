@@ -1,0 +1,190 @@
+"""Every logged value once, on an x-axis that goes on across a resume."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any, Protocol
+
+from fitgate_callbacks._internals import LoggerTap, finished, missing_path
+from fitgate_callbacks._lightning import Trainer
+from fitgate_callbacks._metric_states import restore_metric_states
+from fitgate_callbacks._public import PublicTap
+from fitgate_callbacks._values import number_or_tensor
+
+__all__ = ["LoggedValues"]
+
+_log = logging.getLogger("fitgate")
+_BY_PUBLIC_API = (
+    "MetricsCallback: this version of Lightning has no %s. Values are read through its public API instead, at a higher cost "
+    "and missing a few (fitgate_callbacks._public.PublicTap says which)."
+)
+
+
+class Sink(Protocol):
+    """Takes what was logged together; `epoch` where it is not the trainer's current one."""
+
+    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - a step may wait on a device
+
+
+class Extras(Protocol):
+    """Gives further names and values for a training step, told which names the module logs itself."""
+
+    def __call__(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]: ...
+
+
+class LoggedValues:
+    """Gives a sink every value that Lightning's loggers would get at `log_every_n_steps=1`, once.
+
+    The evaluation counter, which is the x-axis of values logged at each validation or test batch, never
+    starts again within a run. Lightning's does, in each process and with each reloaded loader. The loggers' step
+    goes on as well, where Lightning counts one too many after a checkpoint that was made amid a batch.
+    """
+
+    def __init__(self, sink: Sink, extras: Extras) -> None:
+        self._sink = sink
+        self._extras = extras
+        self._tap: LoggerTap | PublicTap | None = None
+        self._eval_steps: dict[str, int] = {}
+        self._next_step: int | None = None
+        self._shift = 0
+        self._resumed = False
+        self._left_out: Trainer | None = None  # it goes on after a validation that an earlier attempt was to run
+        self._at_error: dict[str, Any] | None = None
+        self._joined: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
+
+    @property
+    def step(self) -> int:
+        """The current step, as Lightning's loggers count."""
+        return self._tap.step + self._shift if self._tap is not None else self._next_step or 0
+
+    def install(self, trainer: Trainer, state: dict[str, Any] | None = None) -> None:
+        """Begin to listen.
+
+        Args:
+            trainer: what runs.
+            state: where an earlier process stopped, for a fit that goes on from a checkpoint.
+        """
+        self.remove()
+        self._at_error = None
+        state = state or {}
+        if state:
+            self._eval_steps, self._next_step, self._shift = dict(state["eval_steps"]), state["next_step"], 0
+            self._left_out = trainer if state.get("validation_is_due") else None
+        elif self._next_step is None and trainer.global_step == 0:
+            self._next_step = 0
+        missing = missing_path(trainer)
+        if missing is None:
+            self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state))
+            self._resumed = state.get("next_step") is not None
+        else:
+            _log.warning(_BY_PUBLIC_API, missing)
+            self._tap = PublicTap(trainer, self, next_step=trainer.global_step if self._next_step is None else self._next_step)
+        for step, names, values, epoch in state.get("untold", []):
+            self._sink("train", step, tuple(names), list(values), epoch=epoch)
+
+    def remove(self, *, error: bool = False) -> None:
+        """Listen no more.
+
+        Args:
+            error: something was raised. What the module logged and loggers have not been told goes into the
+                checkpoint that others may be about to save: a fit that goes on from there won't run that batch again.
+        """
+        if self._tap is None:
+            return
+        if error:
+            self._at_error = {**self.state_dict(), "untold": self._untold()}
+        self._tap.remove()
+        self._tap = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the counters and the epoch's sums stand, to go on after a resume."""
+        if self._at_error is not None:
+            return self._at_error
+        state: dict[str, Any] = {"eval_steps": dict(self._eval_steps), "next_step": self._next_step}
+        if isinstance(self._tap, LoggerTap):
+            state |= {"epoch": self._tap.epoch, "validation_is_due": self._tap.validation_is_due}
+            state |= {"sums": self._tap.sums(), "metric_states": self._tap.metric_states()}
+            if self._next_step is not None:
+                state["next_step"] = self._next_step + self._tap.batch_is_untold
+        return state
+
+    # A `Listener`'s
+
+    def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
+        """Add what the module did not log itself."""
+        step = self._going_on(step, ahead=0)
+        self._next_step = step + 1
+        extra_names, extra_values = self._extras(own_names)
+        if extra_names:
+            # As long as the same names come together, the same tuple is given on.
+            if names is not self._joined[0] or extra_names is not self._joined[1]:
+                self._joined = (names, extra_names, names + extra_names)
+            names = self._joined[2]
+            values += extra_values
+        if names:
+            self._sink("train", step if axis is None else axis, names, values)
+
+    def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
+        """Count on."""
+        if self._left_out is not None and stage == "validate":
+            batches, self._left_out = self._left_out.num_val_batches, None
+            for i, count in enumerate(batches if isinstance(batches, list) else [batches]):
+                self._eval_steps[f"validate/{i}"] = self._eval_steps.get(f"validate/{i}", 0) + (int(count) if math.isfinite(count) else 0)
+        key = f"{stage}/{loader}"
+        step = self._eval_steps.get(key, 0)
+        self._eval_steps[key] = step + 1
+        if names:
+            self._sink(stage, step, names, values)
+
+    def at_end(self, stage: str, step: int, names: tuple[str, ...], values: list[Any], *, ahead: int = 1, epoch: int | None = None) -> None:
+        """Put epoch values on the step of the last batch."""
+        step = self._going_on(step, ahead=ahead)
+        if names:
+            self._sink(stage, step, names, values, epoch=epoch)
+
+    def aside(self, stage: str, axis: Any, names: tuple[str, ...], values: list[Any]) -> None:  # noqa: ANN401 - may wait on a device
+        """Take it as it is."""
+        if names:
+            self._sink(stage, axis, names, values)
+
+    def _going_on(self, step: int, *, ahead: int) -> int:
+        """The step as it would be had the fit never stopped: the first one after a resume shows by how much Lightning is off."""
+        if self._resumed and self._next_step is not None:
+            self._resumed = False
+            self._shift = self._next_step - ahead - step
+        return step + self._shift
+
+    def _unfinished(self, trainer: Trainer, state: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Restore what the epoch in hand has summed up; tell it at once where Lightning goes on with the next epoch already.
+
+        It does so after a checkpoint that was made as the last batch of an epoch ended.
+        """
+        module, sums, states = trainer.lightning_module, dict(state.get("sums", {})), state.get("metric_states")
+        if states is not None:
+            restore_metric_states(module, states)
+        else:
+            sums = {key: entry for key, entry in sums.items() if "object" not in entry}
+        if not state or trainer.current_epoch == state.get("epoch"):
+            return sums
+        values = finished(sums, module)
+        if states is not None:
+            restore_metric_states(module, {})
+        if values:
+            numbers = [number_or_tensor(name, value) for name, value in values.items()]
+            self._sink("train", state["next_step"] - 1, tuple(values), numbers, epoch=state["epoch"])
+        return {}
+
+    def _untold(self) -> list[list[Any]]:
+        untold: list[list[Any]] = []
+
+        def keep(stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
+            untold.append([int(step), list(names), [float(v) for v in values], epoch])
+
+        if isinstance(self._tap, LoggerTap):
+            sink, self._sink = self._sink, keep
+            try:
+                self._tap.tell_untold()
+            finally:
+                self._sink = sink
+        return untold

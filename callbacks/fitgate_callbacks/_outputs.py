@@ -1,0 +1,105 @@
+"""What the step's output holds beside what the module logs: the returned loss, and the accuracy on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from fitgate_callbacks._values import number_or_tensor
+
+__all__ = ["ACCURACY", "StepOutputs"]
+
+ACCURACY = "accuracy"
+LOSS = "loss"
+_LOSS_ALONE = (LOSS,)
+
+
+class StepOutputs:
+    """Keeps of a step's output what is to be recorded, until the logged values are taken a moment later.
+
+    Args:
+        accuracy: two keys of the output dict, predictions of shape (N, C, …) and targets of shape (N, …); None
+            to count none.
+    """
+
+    def __init__(self, accuracy: tuple[str, str] | None) -> None:
+        self._accuracy = accuracy
+        self._loss: Any = None
+        self._pair: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._whole_pass: dict[int, MulticlassAccuracy] = {}
+        self._counted: set[str] = set()
+
+    def keep(self, outputs: Any) -> None:  # noqa: ANN401 - whatever training_step returned
+        """Keep what the training step returned."""
+        self._loss = outputs.get(LOSS) if isinstance(outputs, Mapping) else outputs
+        if self._accuracy is not None and outputs:  # empty after a step that was skipped by returning None
+            self._pair = self._scores_and_target(outputs, "training_step")
+
+    def drop(self) -> None:
+        """Keep nothing more."""
+        self._loss = self._pair = None
+        self._whole_pass = {}
+
+    def take(self, own_names: frozenset[str], accumulated: int) -> tuple[tuple[str, ...], list[Any]]:
+        """The loss and accuracy of the step kept last, save for those that the module logs itself.
+
+        Args:
+            own_names: what the module logs.
+            accumulated: by how much Lightning has divided the loss for the gradients' sake.
+        """
+        loss, pair = self._loss, self._pair
+        self._loss = self._pair = None
+        names: tuple[str, ...] = ()
+        values: list[Any] = []
+        if loss is not None and LOSS not in own_names and _is_number(loss):
+            values.append(number_or_tensor(LOSS, loss if accumulated == 1 else loss * accumulated))
+            names = _LOSS_ALONE
+        if pair is not None and ACCURACY not in own_names:
+            scores, target = pair
+            accuracy = multiclass_accuracy(scores, target, num_classes=scores.shape[1], average="micro", validate_args=False)
+            values.append(number_or_tensor(ACCURACY, accuracy))
+            names = (*names, ACCURACY)
+        return names, values
+
+    def start_pass(self) -> None:
+        """A validation begins."""
+        self._whole_pass = {}
+
+    def add_to_pass(self, outputs: Any, loader: int) -> None:  # noqa: ANN401 - whatever validation_step returned
+        """Count one batch of a validation."""
+        if self._accuracy is None:
+            return
+        scores, target = self._scores_and_target(outputs, "validation_step")
+        metric = self._whole_pass.get(loader)
+        if metric is None:
+            metric = MulticlassAccuracy(num_classes=scores.shape[1], average="micro", validate_args=False, sync_on_compute=False)
+            metric = self._whole_pass[loader] = metric.to(scores.device)
+        metric.update(scores, target)
+
+    def end_pass(self, logged: set[str]) -> dict[str, Any]:
+        """The accuracy of the whole validation, for each loader, save for names that were logged by others."""
+        passes, self._whole_pass = self._whole_pass, {}
+        several = len(passes) > 1
+        counted = {
+            f"{ACCURACY}/dataloader_idx_{loader}" if several else ACCURACY: number_or_tensor(ACCURACY, metric.compute())
+            for loader, metric in passes.items()
+        }
+        self._counted |= counted.keys() - logged
+        return {name: value for name, value in counted.items() if name in self._counted}
+
+    def _scores_and_target(self, outputs: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        assert self._accuracy is not None
+        scores_key, target_key = self._accuracy
+        if not isinstance(outputs, Mapping) or scores_key not in outputs or target_key not in outputs:
+            got = f"a dict with {list(outputs)}" if isinstance(outputs, Mapping) else type(outputs).__name__
+            message = f"MetricsCallback(accuracy={self._accuracy!r}): {where} must return a dict with both keys, it returned {got}"
+            raise ValueError(message)
+        return outputs[scores_key].detach(), outputs[target_key].detach()
+
+
+def _is_number(loss: Any) -> bool:  # noqa: ANN401 - in manual optimization a step may return anything
+    return loss.numel() == 1 if isinstance(loss, torch.Tensor) else isinstance(loss, int | float)

@@ -1,0 +1,242 @@
+"""The run that a Trainer records in, as one process sees it: chosen, opened, ended."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fitgate.store import Store
+from fitgate.store._hparams import plain_hparams
+from fitgate.store._open import new_run_folder, open_recorder
+from fitgate.store._recorder import Recorder
+from fitgate.store._resume import Standing
+from fitgate.store._run_file import RUN_FILE, ValidationSet
+from fitgate.store._schema import BATCHES, Record
+from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
+from fitgate_callbacks._ranks import on_rank_zero
+from fitgate_callbacks._values import fetch_values
+
+__all__ = ["Ranks", "Recording", "RecordingOptions"]
+
+Ranks = Literal["zero", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingOptions:
+    """Where and how to record; see `MetricsCallback`. `tags`: TensorBoard tags for names that two stages share."""
+
+    root: Path
+    run_name: str | None
+    tensorboard: bool
+    flush_every_s: float
+    ranks: Ranks
+    tags: dict[tuple[str, str], str] | None
+
+
+class Recording:
+    """Takes points while a trainer runs.
+
+    A Trainer has one run: fitted again, it goes on in it, and what it validates or tests belongs to it. Another
+    Trainer that fits begins another run, and so does a forked process, unless a checkpoint says which run to go on with.
+
+    Attributes:
+        run_id: after `choose`.
+        recorder: what writes; None before `begin`, and in a process that only stands by.
+        trainer: the one that runs now, or None.
+        stands_by: this process records nothing, since its rank is not asked for.
+        names: recorded so far in this process, by stage.
+        validation: which data the fit is validated on, for run.json.
+    """
+
+    def __init__(self, options: RecordingOptions, *, run_id: str | None = None) -> None:
+        self._options = options
+        self.run_id = run_id
+        self.recorder: Recorder | None = None
+        self.trainer: Trainer | None = None
+        self.stands_by = False
+        self.names: dict[str, set[str]] = {}
+        self.validation: ValidationSet | None = None
+        self._pid = os.getpid()
+        self._chosen_for: Callable[[], Trainer | None] = lambda: None
+        self._fits = 0
+        self._in_fit = False
+        self._start_step = 0
+        self._last_names: tuple[str, ...] = ()
+        self._standing: Standing | None = None
+        self._by_hand: dict[str, int] = {}
+
+    def is_for(self, trainer: Trainer, stage: str) -> bool:
+        """Whether what this trainer does next belongs to this run."""
+        return self._pid == os.getpid() and (stage != "fit" or self._chosen_for() is trainer)
+
+    def choose(self, trainer: Trainer) -> None:
+        """Choose the run's id, the same on all ranks. The folder is made at once, so that nobody else gets the id."""
+        self._chosen_for = weakref.ref(trainer)
+        self._in_fit = False
+        if self.run_id is None:
+            self.run_id = on_rank_zero(trainer, lambda: new_run_folder(self._options.root, self._options.run_name)[0])
+
+    def begin(self, trainer: Trainer, module: LightningModule, *, run_id: str | None = None, step: int | None = None) -> None:
+        """Open the files, lazily: only now is it known whether this fit goes on from a checkpoint.
+
+        Args:
+            trainer: what runs.
+            module: its hyperparameters go into run.json.
+            run_id: the run of the checkpoint that the fit goes on from.
+            step: the first step that it will give its loggers.
+        """
+        fitting = trainer.state.fn == "fit"
+        if run_id not in (None, self.run_id):
+            self._drop_unused()
+            self.run_id, self.recorder, self._fits = run_id, None, 0
+        self.stands_by = self._options.ranks == "zero" and not trainer.is_global_zero
+        if self.stands_by:
+            return
+        self._start_step = trainer.global_step
+        if self.recorder is None or (fitting and self._fits):
+            self._open(trainer, module, first_step=step if run_id else None)
+        elif fitting:
+            self.recorder.update(state="running")
+        self.trainer, self._in_fit = trainer, fitting
+        self._fits += fitting
+        atexit.register(self._at_exit)
+
+    def take(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401 - may wait on a device
+        """Record what was logged together at one instant. The only call in the training loop."""
+        trainer, recorder = self.trainer, self.recorder
+        if trainer is None or recorder is None:
+            return
+        if self._standing is not None:
+            names, values = self._not_standing(self._standing, stage, step, names, values)
+            if not names:
+                return
+        if names is not self._last_names:
+            self._last_names = names
+            self.names.setdefault(stage, set()).update(names)
+        epoch = trainer.current_epoch if epoch is None else epoch
+        recorder.record(Record(stage, step, trainer.global_step, epoch, time.time_ns() // 1000, names, values))
+
+    def take_batches(self, step: int, names: tuple[str, ...], values: list[Any]) -> None:
+        """Record the running sums of a validation pass, which are evidence and no metrics."""
+        trainer, recorder = self.trainer, self.recorder
+        if trainer is not None and recorder is not None:
+            recorder.record(Record(BATCHES, step, trainer.global_step, trainer.current_epoch, time.time_ns() // 1000, names, values))
+
+    def take_by_hand(self, name: str, step: int | None, value: float) -> None:
+        """Record one value outside of a fit. Without `step`: one more than the last step of that name."""
+        assert self.recorder is not None
+        if step is None:
+            step = 1 + (self._by_hand[name] if name in self._by_hand else self._last_step(name))
+        self._by_hand[name] = step
+        self.recorder.record(Record("train", step, step, 0, time.time_ns() // 1000, (name,), [value]))
+
+    def write_end(self, trainer: Trainer, exception: BaseException | None) -> None:
+        """Write down how it ended: once, save that an error after the end of a fit makes it a failed one."""
+        recorder = self.recorder
+        if recorder is None or not (
+            recorder.info.state == "running" or (recorder.info.state == "completed" and exception and self._in_fit)
+        ):
+            return
+        facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation)
+        state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
+        recorder.update(state=state, fit=facts if self._in_fit else recorder.info.fit)
+
+    def write_failed_start(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """An error before anything began: a line in the store too, unless it may belong to another run's checkpoint."""
+        if self.recorder is None and self.run_id and trainer.state.fn == "fit" and trainer.is_global_zero and not trainer.ckpt_path:
+            self._open(trainer, module, alone=True)
+            self._in_fit = True
+            self.write_end(trainer, exception)
+
+    def close(self, *, restored: str | None = None) -> None:
+        """Give files back; what comes later opens them anew.
+
+        Args:
+            restored: the run of the checkpoint, where a fit was resumed that had nothing left to do.
+        """
+        self.trainer = None
+        atexit.unregister(self._at_exit)
+        if self.recorder is not None:
+            self.recorder.close()
+        elif not self.stands_by:
+            self._drop_unused()
+            self.run_id = restored
+
+    def _open(self, trainer: Trainer, module: LightningModule, *, first_step: int | None = None, alone: bool = False) -> None:
+        options, run_dir = self._options, self._options.root / str(self.run_id)
+        self._standing = None
+        if first_step is not None:
+            self._standing = Standing(run_dir, rank=trainer.global_rank, resumed_step=trainer.global_step, first_step=first_step)
+        again = self._standing.ahead if self._standing is not None and options.tensorboard else []
+
+        def opened(attempt: int | None = None) -> Recorder:
+            return open_recorder(
+                run_dir,
+                name=options.run_name,
+                rank=trainer.global_rank,
+                attempt=attempt,
+                resumed_step=trainer.global_step,
+                purge_from=first_step,
+                mirror_again=again,
+                hparams=plain_hparams(getattr(module, "hparams", {})),
+                versions=versions(),
+                tensorboard=options.tensorboard,
+                tags=options.tags,
+                flush_every_s=options.flush_every_s,
+                fetch=fetch_values,
+            )
+
+        def opened_first() -> int:
+            self.recorder = opened()
+            return self.recorder.info.attempts[-1].number
+
+        if options.ranks == "zero" or alone:
+            opened_first()
+        else:
+            attempt = on_rank_zero(trainer, opened_first)
+            if not trainer.is_global_zero:
+                self.recorder = opened(attempt)
+
+    def _not_standing(
+        self,
+        standing: Standing,
+        stage: str,
+        step: Any,  # noqa: ANN401 - may wait on a device
+        names: tuple[str, ...],
+        values: list[Any],
+    ) -> tuple[tuple[str, ...], list[Any]]:
+        """What a resumed fit gives before its first optimizer step, less what was recorded before."""
+        if self.trainer is None or self.trainer.global_step != self._start_step:
+            self._standing = None
+            return names, values
+        new = [(name, value) for name, value in zip(names, values, strict=True) if not standing.has(stage, name, step, value)]
+        return tuple(name for name, _ in new), [value for _, value in new]
+
+    def _drop_unused(self) -> None:
+        """The folder that `choose` made before it was known that nothing would be recorded in it."""
+        folder = self._options.root / str(self.run_id)
+        if self.run_id and not (folder / RUN_FILE).exists():
+            with contextlib.suppress(OSError):  # somebody has put something into it, or it is gone
+                folder.rmdir()
+
+    def _last_step(self, name: str) -> int:
+        assert self.recorder is not None
+        self.recorder.flush()
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        steps = Store(str(self._options.root)).run(str(self.run_id)).metrics([name], rank=rank)["step"].to_pylist()
+        return int(max(steps, default=-1))
+
+    def _at_exit(self) -> None:
+        """The process ends and nobody has told how the fit did, as when another callback's `on_exception` raises."""
+        if self.recorder is not None and self.recorder.info.state == "running" and self._pid == os.getpid() and self.trainer is not None:
+            facts = fit_facts(self.trainer, start_step=self._start_step, exception=None)
+            facts = replace(facts, failed=None if facts.interrupted else "the process ended before the fit did")
+            self.recorder.close()
+            self.recorder.update(state="interrupted" if facts.interrupted else "failed", fit=facts)

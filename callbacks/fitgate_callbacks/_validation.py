@@ -1,0 +1,148 @@
+"""What stands behind a validation's values, batch by batch: for confidence bounds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from torch.utils.data import DistributedSampler, RandomSampler
+
+from fitgate.store._evidence import ALL_RANKS, SAMPLES, WEIGHT
+from fitgate.store._run_file import ValidationSet
+from fitgate_callbacks._internals import running_sums
+from fitgate_callbacks._values import number_or_tensor
+
+__all__ = ["ValidationEvidence", "ValidationSetSeen"]
+
+_FIRST = 8
+"""Samples of each loader that the digest is taken of."""
+
+Sink = Callable[[int, tuple[str, ...], list[Any]], None]
+"""Takes (step, names, values)."""
+
+
+class ValidationEvidence:
+    """Gives a sink the running sums of each validation pass of a fit, after each batch.
+
+    On an accelerator nothing is computed and nothing is waited for: the sums are Lightning's own tensors.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._step = 0
+        self._seen: dict[int, int] = {}
+
+    def start(self) -> None:
+        """A pass begins."""
+        self._seen = {}
+
+    def add(self, trainer: Trainer, batch: Any, loader: int) -> None:  # noqa: ANN401 - whatever a dataloader gives
+        """After a batch. One whose size can't be told is left out, and so is its loader's pass."""
+        size = _size(batch)
+        if size is None:
+            return
+        self._seen[loader] = self._seen.get(loader, 0) + size
+        suffix = _suffix(trainer, loader)
+        names, values = [f"{SAMPLES}{suffix}"], [float(self._seen[loader])]
+        for name, value, weight in running_sums(trainer):
+            names += [name, f"{name}{WEIGHT}"]
+            values += [number_or_tensor(name, value), number_or_tensor(name, weight)]
+        self._send(names, values)
+
+    def end(self, trainer: Trainer) -> None:
+        """The pass is over: where the samples of all ranks are known, say how many they were, each counted once."""
+        known = {loader: _of_all_ranks(trainer, loader, seen) for loader, seen in self._seen.items()} if trainer.world_size > 1 else {}
+        names = [f"{ALL_RANKS}{_suffix(trainer, loader)}" for loader in known]
+        if names:
+            self._send(names, [float(count) for count in known.values()])
+
+    def _send(self, names: list[str], values: list[Any]) -> None:
+        self._sink(self._step, tuple(names), values)
+        self._step += 1
+
+
+class ValidationSetSeen:
+    """Takes the fingerprint of a fit's validation set: sizes, and a digest of the first samples."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int | None] = {}
+        self._digests: dict[int, str | None] = {}
+
+    def take(self, trainer: Trainer, batch: Any, index: int) -> None:  # noqa: ANN401
+        """Before or after the first batch of a loader, once; the sanity check's will do."""
+        if index in self._sizes:
+            return
+        loader = _loaders(trainer)[index]
+        dataset = getattr(loader, "dataset", None)
+        self._sizes[index] = len(dataset) if isinstance(dataset, Sized) else None
+        self._digests[index] = None if isinstance(getattr(loader, "sampler", None), RandomSampler) else _digest(batch)
+
+    @property
+    def facts(self) -> ValidationSet | None:
+        """What was seen; None before anything was."""
+        if not self._sizes:
+            return None
+        loaders = sorted(self._sizes)
+        digests = [self._digests[loader] for loader in loaders]
+        whole = None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
+        sizes = tuple(self._sizes[loader] for loader in loaders)
+        known = [size for size in sizes if size is not None]
+        return ValidationSet(sizes=sizes, n=sum(known) if len(known) == len(sizes) else None, digest=whole)
+
+
+def _digest(batch: Any) -> str:  # noqa: ANN401
+    """Of the first samples of every tensor in a batch: type, shape of a sample, values."""
+    digest = hashlib.sha256()
+    for tensor in _tensors(batch):
+        few = tensor[:_FIRST] if tensor.ndim else tensor
+        digest.update(f"{few.dtype}{tuple(few.shape)}".encode())
+        digest.update(few.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(batch: Any) -> Iterator[torch.Tensor]:  # noqa: ANN401
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    for part in _parts(batch):
+        yield from _tensors(part)
+
+
+def _parts(batch: Any) -> Iterable[Any]:  # noqa: ANN401
+    if isinstance(batch, Mapping):
+        return batch.values()
+    if isinstance(batch, list | tuple):
+        return batch
+    return [getattr(batch, field.name) for field in fields(batch)] if is_dataclass(batch) else []
+
+
+def _suffix(trainer: Trainer, loader: int) -> str:
+    return f"/dataloader_idx_{loader}" if len(_loaders(trainer)) > 1 else ""
+
+
+def _loaders(trainer: Trainer) -> list[Any]:
+    loaders = trainer.val_dataloaders
+    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
+def _of_all_ranks(trainer: Trainer, index: int, seen: int) -> int:
+    """Distinct samples that all ranks saw together, told without asking them.
+
+    A distributed sampler gives each rank as many, and repeats some so that it comes out even: a whole pass saw the data
+    set once. Without one, each rank saw the same data; of an unsized one, nothing but this rank's count is known.
+    """
+    loader = _loaders(trainer)[index]
+    sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
+    if not isinstance(sampler, DistributedSampler) or not isinstance(dataset, Sized):
+        return seen
+    return min(seen * trainer.world_size, len(dataset))
+
+
+def _size(batch: Any) -> int | None:  # noqa: ANN401
+    """The samples in a batch: the length of the first tensor in it."""
+    if isinstance(batch, torch.Tensor):
+        return batch.shape[0] if batch.ndim else 1
+    return next((size for size in map(_size, _parts(batch)) if size is not None), None)

@@ -1,0 +1,5 @@
+"""`python -m fitgate` is `fitgate`."""
+
+from fitgate.cli import main
+
+main()

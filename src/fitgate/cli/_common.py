@@ -1,0 +1,69 @@
+"""What several commands share: their arguments, and how they print."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from fitgate._files import encode_json
+from fitgate.store import Run, Store
+
+__all__ = ["Json", "Root", "RootArgument", "RunArgument", "age_text", "find_run", "print_json", "state_text", "terminal"]
+
+_STATE_STYLES = {"deployed": "green", "improve": "yellow", "running": "cyan", "failed": "red", "interrupted": "red", "lost": "red"}
+PIPED_WIDTH = 160
+"""Columns of what is piped, where no terminal says how many there are: enough that ids stay whole."""
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, a name (the newest run of that name), or 'latest'.")
+]
+RootArgument = Annotated[str, typer.Argument(metavar="[ROOT]", help="The store: a folder or any fsspec URL.")]
+Root = Annotated[str, typer.Option("--root", metavar="ROOT", help="The store: a folder or any fsspec URL.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def find_run(root: str, run: str) -> Run:
+    """The run that is meant.
+
+    Raises:
+        StoreError: there is no such store.
+        RunNotFoundError: there is no such run.
+    """
+    return Store(root).run(run)
+
+
+def terminal() -> Console:
+    """Standard output. Piped: without colours, and wide enough for a line to be a line."""
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED_WIDTH)
+    return console
+
+
+def print_json(content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """One JSON document on standard output; NaN and infinities are null."""
+    sys.stdout.write(encode_json(content).decode())
+
+
+def age_text(since: datetime, now: datetime | None = None) -> str:
+    """How long ago, roughly.
+
+    Example:
+        >>> age_text(datetime(2026, 11, 23, 8, tzinfo=UTC), datetime(2026, 11, 23, 11, 5, tzinfo=UTC))
+        '3 h'
+    """
+    seconds = max(0.0, ((now or datetime.now(UTC)) - since).total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def state_text(state: str) -> Text:
+    """A run's state, coloured."""
+    return Text(state, _STATE_STYLES.get(state, ""))

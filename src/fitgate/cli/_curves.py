@@ -1,0 +1,109 @@
+"""Curves in the terminal, from the charts of the report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from fitgate.report import Chart
+
+__all__ = ["curve_of"]
+
+HEIGHT = 12
+MOST_COLUMNS = 110
+_COLOURS = {"train": "blue", "validation": "green"}
+_REQUIRED = "red"
+_REQUIRED_SIGN = "┈"
+# Without colours, the marker tells two lines apart.
+_PLAIN_MARKERS = {"train": "·", "validation": "braille"}
+_TICKS = 5
+_ROOM = 0.04
+_JUDGED = "yellow"
+_JUDGED_SIGN = "◆"
+
+
+def curve_of(chart: Chart, *, width: int, colour: bool) -> RenderableType:
+    """One chart as text: what each line is, then the lines, with the thresholds drawn in.
+
+    Args:
+        chart: as a report has it.
+        width: columns of the terminal.
+        colour: whether lines may be told apart by colour.
+    """
+    width = min(width - 2, MOST_COLUMNS)
+    return Group(_legend(chart, colour=colour), Text.from_ansi(_canvas(chart, width=width, colour=colour), no_wrap=True))
+
+
+def _legend(chart: Chart, *, colour: bool) -> Text:
+    text = Text("  ")
+    for line in chart.lines:
+        sign = "━━" if colour or line.role == "validation" else "··"
+        text.append(sign, _COLOURS[line.role]).append(f" {line.name}   ", "bold" if line.role == "validation" else "")
+    for _, required in chart.required:
+        text.append(2 * _REQUIRED_SIGN, _REQUIRED).append(f" {required}   ")
+    if chart.judged_value is not None:
+        text.append(_JUDGED_SIGN, _JUDGED).append(f" judged: {chart.judged_value:.4g}")
+    return text
+
+
+def _canvas(chart: Chart, *, width: int, colour: bool) -> str:
+    import plotext  # noqa: PLC0415 - a fifth of a second that only curves need
+
+    def marker(sign: str, name: str) -> Any:  # noqa: ANN401 - plotext has no types
+        return plotext.marker(sign, pixel=plotext.pixel(foreground=name) if colour else None)
+
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, HEIGHT)
+    figure.theme("simple" if colour else "colorless")
+    # Not plotext's own line(), which lays a white ground under it whatever its pixel says.
+    steps = np.linspace(*_extent(chart), width).tolist()
+    for number, _ in chart.required:
+        figure.draw(figure.signal(steps, [number] * width, marker=marker(_REQUIRED_SIGN, _REQUIRED)))
+    for line in chart.lines:
+        sign = "braille" if colour else _PLAIN_MARKERS[line.role]
+        figure.draw(figure.signal(list(line.steps), list(line.values), marker=marker(sign, _COLOURS[line.role])).lines())
+    if chart.judged_value is not None:
+        figure.draw(figure.signal([chart.judged_step], [chart.judged_value], marker=marker(_JUDGED_SIGN, _JUDGED)))
+    _set_rulers(figure, chart)
+    return str(figure.build().string(not colour))
+
+
+def _extent(chart: Chart) -> tuple[int, int]:
+    """The first and the last step; a curve that stands still gets room on both sides."""
+    steps = [step for line in chart.lines for step in line.steps]
+    first, last = min(steps), max(steps)
+    return (first, last) if first < last else (first - 1, last + 1)
+
+
+def _set_rulers(figure: Any, chart: Chart) -> None:  # noqa: ANN401 - plotext has no types
+    first, last = _extent(chart)
+    values = [value for line in chart.lines for value in line.values] + [number for number, _ in chart.required]
+    low, high = min(values), max(values)
+    # Room above and below, so that a threshold at the edge is not taken for the frame; a flat curve lies in the middle.
+    room = (high - low) * _ROOM or 1.0
+    for axis, ticks in (("x", round_ticks(first, last, smallest=1)), ("y", round_ticks(low, high))):
+        figure.ruler(axis).ticks(list(ticks), [f"{tick:.6g}" for tick in ticks])
+    figure.ruler("y").lim(low - room, high + room)
+    figure.ruler("x").lim(first, last)
+
+
+def round_ticks(low: float, high: float, *, smallest: float = 0.0) -> tuple[float, ...]:
+    """A few round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten, at least `smallest` apart.
+
+    Example:
+        >>> round_ticks(3, 345), round_ticks(0.201, 0.999)
+        ((100.0, 200.0, 300.0), (0.4, 0.6, 0.8))
+        >>> round_ticks(7, 7), round_ticks(1, 3, smallest=1)
+        ((7,), (1.0, 2.0, 3.0))
+    """
+    if high <= low:
+        return (low,)
+    rough = max((high - low) / _TICKS, smallest)
+    power = 10.0 ** math.floor(math.log10(rough))
+    size = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return tuple(round(i * size, 12) for i in range(math.ceil(low / size), math.floor(high / size) + 1))

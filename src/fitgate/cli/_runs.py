@@ -1,0 +1,118 @@
+"""`fitgate runs`: what is in a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fitgate.cli._command import command
+from fitgate.cli._common import Json, RootArgument, age_text, print_json, state_text, terminal
+from fitgate.store import Run, Store
+
+_STAGES = ("train", "test", "validate")
+MOST_METRICS = 3
+WIDE = 110
+"""Columns from which the metrics stand beside the run instead of under it."""
+NARROW = 80
+"""Columns under which a run is a few lines instead of a row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the list.
+
+    Attributes:
+        verdict: of its gate.json; None where nobody has judged it.
+        last: the latest value of each metric: those of the gate first; of a validation where there is one.
+    """
+
+    run: Run
+    verdict: str | None
+    last: dict[str, float]
+
+
+@command("fitgate runs\nfitgate runs s3://bucket/runs --json")
+def runs(
+    root: RootArgument = "runs",
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, newest first; 0 for all.")] = 20,
+    json: Json = False,
+) -> None:
+    """List runs, newest first, with state, verdict and last metrics.
+
+    Exit codes: 0; 2 when there is no such store.
+    """
+    found = Store(root).runs()
+    rows = [_row(run) for run in (found[:limit] if limit else found)]
+    if json:
+        print_json([_as_dict(row) for row in rows])
+        return
+    console = terminal()
+    if not rows:
+        console.print(f"No runs in {root} yet.")
+        return
+    console.print(_table(rows, width=console.width), crop=False)
+    if len(found) > len(rows):
+        console.print(f"… and {len(found) - len(rows)} older; --limit 0 lists all.", style="dim")
+
+
+def _row(run: Run) -> Row:
+    from fitgate.report import read_gate  # noqa: PLC0415 - only reading commands need it
+
+    gate = read_gate(run) or {}
+    asked = [check["metric"] for check in gate.get("checks", ())]
+    table = run.metrics(asked) if asked else run.metrics(stage="validate")
+    if not table.num_rows:
+        table = run.metrics()
+    # Of one name in several stages, the validation's stands, as in the gate.
+    ordered = sorted(table.to_pylist(), key=lambda point: (_STAGES.index(point["stage"]), point["step"]))
+    last = {point["name"]: point["value"] for point in ordered}
+    first = [name for name in asked if name in last]
+    return Row(run=run, verdict=gate.get("verdict"), last={name: last[name] for name in [*first, *(n for n in last if n not in first)]})
+
+
+def _as_dict(row: Row) -> dict[str, Any]:
+    run = row.run
+    return {
+        "id": run.id,
+        "name": run.name,
+        "state": run.state,
+        "verdict": row.verdict,
+        "created": run.created,
+        "updated": run.info.updated,
+        "path": run.path,
+        "metrics": row.last,
+    }
+
+
+def _table(rows: list[Row], *, width: int) -> RenderableType:
+    if width < NARROW:
+        return Group(*(_lines(row) for row in rows))
+    wide = width >= WIDE
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("run", overflow="fold")
+    for column in ("state", "verdict", *(["last metrics"] if wide else [])):
+        table.add_column(column, no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    for row in rows:
+        name = Text(row.run.id) if wide else Text.assemble(row.run.id, "\n  ", (_metrics(row), "dim"))
+        last = [Text(_metrics(row))] if wide else []
+        table.add_row(name, state_text(row.run.state), Text(row.verdict or "–"), *last, Text(age_text(row.run.created)))
+    return table
+
+
+def _lines(row: Row) -> Text:
+    facts = [state_text(row.run.state), *([Text(row.verdict)] if row.verdict else []), Text(age_text(row.run.created))]
+    # Ids stay in one piece, to be copied.
+    return Text.assemble(
+        (row.run.id, "bold"), "\n  ", Text(", ").join(facts), "\n  ", (_metrics(row), "dim"), no_wrap=True, overflow="ignore"
+    )
+
+
+def _metrics(row: Row) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in list(row.last.items())[:MOST_METRICS])

@@ -1,0 +1,123 @@
+"""`fitgate show`: one run on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fitgate.cli._command import command
+from fitgate.cli._common import Json, Root, RunArgument, age_text, find_run, print_json, state_text, terminal
+from fitgate.cli._series import Series, series_of
+from fitgate.errors import StoreError
+from fitgate.store import Run
+from fitgate.summary import decision_part, labelled
+
+MOST_HPARAMS = 6
+NARROW = 80
+
+
+@command("fitgate show latest\nfitgate show latest --metric train_loss")
+def show(
+    run: RunArgument,
+    root: Root = "runs",
+    *,
+    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Draw this curve; may be repeated.")] = None,
+    json: Json = False,
+) -> None:
+    """Show one run: metrics, curves, decision.
+
+    Whether best is high or low comes from the run's thresholds, else its checkpoint's monitor, else the name: loss and error are better low.
+
+    Exit codes: 0; 2 when there is no such run or no such metric.
+    """
+    from fitgate.diagnosis import goals_of_checks, read_evidence  # noqa: PLC0415 - only a run that is shown is read whole
+    from fitgate.diagnosis._pairs import better_high  # noqa: PLC0415
+    from fitgate.report import read_gate  # noqa: PLC0415
+
+    found = find_run(root, run)
+    gate = read_gate(found)
+    evidence = read_evidence(found, goals_of_checks((gate or {}).get("checks", ())))
+    series = [series_of(curve, better_high=better_high(evidence, name)) for (_, name), curve in evidence.curves.items()]
+    if json:
+        print_json(_as_dict(found, series, gate))
+        return
+    console = terminal()
+    curves = _curves(evidence, metric or (), width=console.width, colour=console.color_system is not None)
+    console.print(_head(found), crop=False)
+    console.print(Padding(_table(series, narrow=console.width < NARROW), (1, 0, 1, 2), expand=False))
+    console.print(*curves, crop=False)
+    if gate:
+        console.print(decision_part(gate, found.id, encoding=console.encoding), crop=False)
+
+
+def _curves(evidence: Any, metrics: Sequence[str], *, width: int, colour: bool) -> list[RenderableType]:  # noqa: ANN401 - Evidence
+    from fitgate.cli._curves import curve_of  # noqa: PLC0415 - --json draws nothing
+    from fitgate.diagnosis import Goal  # noqa: PLC0415
+    from fitgate.gate import nearest_names  # noqa: PLC0415
+    from fitgate.report._charts import charts_of  # noqa: PLC0415
+
+    names = {name for _, name in evidence.curves}
+    for unknown in [name for name in metrics if name not in names]:
+        near = " or ".join(nearest_names(unknown, names)) or ", ".join(sorted(names))
+        message = f"nobody has logged {unknown!r}; did you mean {near}?"
+        raise StoreError(message)
+    # What is asked for is drawn as what a threshold asks for.
+    asked = tuple(Goal(metric=name, better_high=False, required=None, text=name) for name in metrics)
+    charts = charts_of(replace(evidence, goals=(*evidence.goals, *asked)), ())
+    wanted = [c for c in charts if not metrics or {line.name for line in c.lines} & set(metrics)]
+    return [curve_of(chart, width=width, colour=colour) for chart in wanted if any(len(line.steps) > 1 for line in chart.lines)]
+
+
+def _head(run: Run) -> RenderableType:
+    fit, attempts = run.info.fit, len(run.info.attempts)
+    far = [f"{fit.global_step} steps", f"{fit.epoch} epochs"] if fit else []
+    again = [f"{attempts} attempts"] if attempts > 1 else []
+    title = Text.assemble("  ", (run.id, "bold"), "  ", state_text(run.state), no_wrap=True, overflow="ignore")
+    lines: list[RenderableType] = ["", title, "", labelled("began", ", ".join([f"{age_text(run.created)} ago", *far, *again]))]
+    if run.hparams:
+        shown = [f"{name} {value}" for name, value in list(run.hparams.items())[:MOST_HPARAMS]]
+        more = [f"and {len(run.hparams) - MOST_HPARAMS} more"] if len(run.hparams) > MOST_HPARAMS else []
+        lines.append(labelled("hparams", ", ".join([*shown, *more])))
+    return Group(*lines)
+
+
+def _table(series: Sequence[Series], *, narrow: bool) -> RenderableType:
+    if not series:
+        return Text("Nothing has been logged yet.", "dim")
+    table = Table(box=None, padding=(0, 1 if narrow else 3, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("metric", overflow="fold")
+    table.add_column("stage")
+    for column in ("points", "last", "best", "at step"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in sorted(series, key=lambda s: (("validate", "test", "train").index(s.stage), s.name)):
+        best = "–" if one.best is None else f"{one.best:.4g} {'↑' if one.better == 'high' else '↓'}"
+        # The step that checkpoints and the decision below count, not the loggers'.
+        at = "–" if one.best_global_step is None else str(one.best_global_step)
+        table.add_row(one.name, one.stage, str(one.count), f"{one.last:.4g}", best, at)
+    return table
+
+
+def _as_dict(run: Run, series: Sequence[Series], gate: Mapping[str, Any] | None) -> dict[str, Any]:
+    info = run.info
+    return {
+        "id": run.id,
+        "name": run.name,
+        "state": run.state,
+        "created": run.created,
+        "updated": info.updated,
+        "path": run.path,
+        "hparams": run.hparams,
+        "versions": info.versions,
+        "attempts": info.attempts,
+        "fit": info.fit,
+        "lost_points": info.lost_points,
+        "metrics": [asdict(one) for one in series],
+        "gate": gate,
+    }

@@ -1,0 +1,49 @@
+"""`fitgate tensorboard`: the real TensorBoard on a store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from fitgate.cli._command import command
+from fitgate.store import Store
+
+
+@command(
+    "fitgate tensorboard\nfitgate tensorboard runs --port 6007\nfitgate tensorboard runs -- --reload_interval 5",
+    ignore_unknown_options=True,
+)
+def tensorboard(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ROOT] [ARGS]", help="The store, then whatever `tensorboard --help` lists."),
+    ] = None,
+    *,
+    port: Annotated[int | None, typer.Option(help="Where to listen; TensorBoard's own default is 6006.")] = None,
+    host: Annotated[str | None, typer.Option(help="On which address; TensorBoard's own default is localhost.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Remake every run's event files from Parquet, and stop.")] = False,
+) -> None:
+    """Start TensorBoard on a store.
+
+    It shows each run under its id, also while it trains, and ends with Ctrl-C. Exit codes: TensorBoard's own; 2 when there is no such store.
+    """
+    given = list(arguments or ())
+    root = given.pop(0) if given and not given[0].startswith("-") else "runs"
+    store = Store(root)
+    if rebuild:
+        _rebuild(store)
+        return
+    options = [*(["--port", str(port)] if port is not None else []), *(["--host", host] if host else [])]
+    sys.stdout.flush()
+    # TensorBoard takes this process's place: signals and the exit code are its own.
+    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", root, *options, *given])  # noqa: S606 - no shell is wanted
+
+
+def _rebuild(store: Store) -> None:
+    from fitgate.cli._rebuild import rebuild_events  # noqa: PLC0415 - protobuf is only loaded by those who write events
+
+    for run in store.runs():
+        typer.echo(f"{run.id}: {rebuild_events(run)}")

@@ -1,0 +1,101 @@
+"""What the rules look at: a run's curves and the few facts beside them, as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Curve", "Evidence", "Floats", "Goal", "Ints"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Curve:
+    """One metric of one stage, in the order in which it was recorded.
+
+    Attributes:
+        stage: `"train"`, `"validate"` or `"test"`.
+        name: the metric's name, as recorded.
+        step: the loggers' x-axis. Shape (n,).
+        global_step: optimizer steps taken so far; the one axis that all curves share. Shape (n,).
+        epoch: shape (n,).
+        value: NaN and infinities included. Shape (n,).
+    """
+
+    stage: str
+    name: str
+    step: Ints
+    global_step: Ints
+    epoch: Ints
+    value: Floats
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> Curve:
+        """The points that `mask` picks. Shape (n,)."""
+        return Curve(
+            stage=self.stage,
+            name=self.name,
+            step=self.step[mask],
+            global_step=self.global_step[mask],
+            epoch=self.epoch[mask],
+            value=self.value[mask],
+        )
+
+    @property
+    def finite(self) -> Curve:
+        """The points that are numbers."""
+        return self.take(np.isfinite(self.value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A threshold as a plain number to reach.
+
+    Attributes:
+        metric: the metric's name.
+        better_high: whether a greater value is a better one.
+        required: the number to reach; None where it could not be told (no champion yet).
+        text: as people wrote it.
+        strict: the bound itself does not pass.
+    """
+
+    metric: str
+    better_high: bool
+    required: float | None
+    text: str
+    strict: bool = False
+
+    def met_by(self, value: float) -> bool:
+        """Whether a value passes. NaN never does, nor does anything while the bound is unknown."""
+        if self.required is None or (self.strict and value == self.required):
+            return False
+        return value >= self.required if self.better_high else value <= self.required
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """Everything that a rule may look at.
+
+    Attributes:
+        curves: by (stage, name).
+        hparams: hyperparameters, as recorded.
+        goals: what the run is judged by.
+        classes: how many classes the targets have; None when it isn't known.
+        judged_step: the `global_step` of the weights that were judged; None when nothing was.
+        modes: whether greater is better, by metric, where a checkpoint's monitor says so.
+    """
+
+    curves: Mapping[tuple[str, str], Curve]
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    goals: tuple[Goal, ...] = ()
+    classes: int | None = None
+    judged_step: int | None = None
+    modes: Mapping[str, bool] = field(default_factory=dict)

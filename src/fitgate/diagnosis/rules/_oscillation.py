@@ -1,0 +1,76 @@
+"""An accuracy that goes up and down instead of up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fitgate.diagnosis._evidence import Evidence, Floats
+from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
+from fitgate.diagnosis._names import ACCURACY
+from fitgate.diagnosis._noise import samples_behind
+from fitgate.diagnosis._pairs import pairs
+from fitgate.diagnosis._smooth import number
+
+__all__ = ["RULE"]
+
+FALL = 0.05
+SHARE = 0.25
+LEAST_VALIDATIONS = 8
+LEAST_FALLS = 3
+LEAST_SAMPLES = 3
+"""A fall by one or two validation samples is chance."""
+
+
+def look(evidence: Evidence) -> Outcome:
+    """Count the epochs over which the validation accuracy falls from a peak to the next trough.
+
+    Default and source: falls of .05 or more, over a quarter of the epochs and three times at least (AUTOTRAINER, which looks at
+    the training accuracy; validation shows the same without the average over an epoch). A fall of one or two
+    samples counts for nothing, where their number can be told from the values.
+    Least evidence: 8 validations of an accuracy.
+    """
+    pair = next((p for p in pairs(evidence) if p.quantity == ACCURACY and len(p.validation) >= LEAST_VALIDATIONS), None)
+    if pair is None:
+        return NOT_ENOUGH
+    curve = pair.validation
+    samples = samples_behind(curve.value)
+    least = max(FALL, LEAST_SAMPLES / samples) if samples else FALL
+    falls = [(start, stop) for start, stop in _falls(curve.value) if curve.value[start] - curve.value[stop] >= least]
+    share = sum(stop - start for start, stop in falls) / (len(curve) - 1)
+    if len(falls) < LEAST_FALLS or share < SHARE:
+        return []
+    depths = [float(curve.value[start] - curve.value[stop]) for start, stop in falls]
+    steps = (int(curve.global_step[falls[0][0]]), int(curve.global_step[falls[-1][1]]))
+    return [
+        Finding(
+            rule=RULE.name,
+            severity="problem",
+            steps=steps,
+            evidence={
+                "metric": curve.name,
+                "stage": curve.stage,
+                "falls": len(falls),
+                "of_validations": len(curve),
+                "share": share,
+                "deepest": max(depths),
+                "typical": float(np.median(depths)),
+                "least_fall": least,
+            },
+            summary=f"{curve.name} fell by {number(least)} or more {len(falls)} times in {len(curve)} validations, by {number(max(depths))} at worst.",
+            try_=("Lower the learning rate, or let it decay", "A larger batch, or less momentum"),
+        )
+    ]
+
+
+def _falls(values: Floats) -> list[tuple[int, int]]:
+    """Every stretch over which the values only fall: first and last index."""
+    found, start = [], 0
+    for index in range(1, len(values) + 1):
+        if index == len(values) or values[index] > values[index - 1]:
+            if index - 1 > start and values[start] > values[index - 1]:
+                found.append((start, index - 1))
+            start = index
+    return found
+
+
+RULE = Rule(name="oscillation", look=look, explains=("noise", "overtraining"))

@@ -1,0 +1,35 @@
+"""One number of a whole decision, for a tuner to maximise."""
+
+from __future__ import annotations
+
+import math
+
+from fitgate.gate._decision import Decision
+
+__all__ = ["margin"]
+
+
+def margin(decision: Decision) -> float:
+    """The least relative margin of the checks that count: how far the decision is from turning.
+
+    A check's relative margin is its margin over the size of its bound (over 1 where the bound is 0), so that checks in
+    different units compare. Waived checks and those that only warn don't count.
+
+    Returns:
+        At least 0 for a deploy. Below 0 for an improve: the worst miss; -inf where a value is missing or not finite, or
+        where the fit was not eligible to be judged at all.
+
+    Example:
+        >>> import fitgate
+        >>> decision = fitgate.evaluate(["acc >= 0.8", "loss <= 0.5"], {"acc": 0.84, "loss": 0.55})
+        >>> round(fitgate.margin(decision), 3)
+        -0.1
+    """
+    counting = [check for check in decision.checks if not check.waived and not check.threshold.warn]
+    margins = [_relative(check.margin, check.required) for check in counting]
+    ineligible = set(decision.reasons) - {check.reason for check in decision.checks}
+    return -math.inf if ineligible else min(margins, default=-math.inf)
+
+
+def _relative(margin: float | None, required: float | None) -> float:
+    return -math.inf if margin is None or required is None else margin / (abs(required) or 1.0)

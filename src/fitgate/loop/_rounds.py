@@ -1,0 +1,68 @@
+"""What a loop did: one record a round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fitgate.gate import Decision
+
+__all__ = ["Ended", "Round", "Rounds"]
+
+Ended = Literal["deployed", "max_rounds", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One fit of the loop.
+
+    Attributes:
+        number: from 0.
+        run_id: the run that recorded it; None when it failed before it was recorded.
+        decision: the judgement; None when it failed before it was judged.
+        version: the version it was published as; None when it wasn't.
+        report: the content of report.json of an improve; None otherwise.
+        hparams: the module's hyperparameters, as recorded.
+        seconds: how long building and fitting took.
+        error: what ended it, in words; None when it came to its end.
+    """
+
+    number: int
+    run_id: str | None = None
+    decision: Decision | None = None
+    version: int | None = None
+    report: Mapping[str, Any] | None = None
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, or `failed`, `interrupted` where there is none."""
+        return self.decision.verdict if self.decision is not None else "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """All rounds of a loop, and why it ended.
+
+    Attributes:
+        rounds: in order.
+        ended: `"deployed"`, `"max_rounds"`, `"failed"` (a round raised) or `"interrupted"`.
+        error: what a round raised; None otherwise.
+    """
+
+    rounds: tuple[Round, ...]
+    ended: Ended
+    error: BaseException | None = None
+
+    @property
+    def deployed(self) -> bool:
+        """Whether the last round was published."""
+        return self.ended == "deployed"
+
+    @property
+    def version(self) -> int | None:
+        """The version that was published; None when none was."""
+        return self.rounds[-1].version if self.deployed else None

@@ -1,0 +1,161 @@
+"""`CURRENT`, which version is live, and history.jsonl, how that came about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from fitgate._files import encode_json, replace_file, sha256_of
+from fitgate.errors import RegistryError
+from fitgate.registry._layout import CURRENT, HISTORY, MANIFEST, version_dir
+
+__all__ = ["Current", "Move", "live_before", "point_to", "read_current", "read_history", "whole_history"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LARGEST = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current:
+    """The content of `CURRENT`.
+
+    Attributes:
+        version: the live version.
+        manifest_sha256: the digest of its manifest.json.
+        previous: the version that was live just before; None for the first.
+        time: when it went live, ISO 8601, UTC.
+    """
+
+    version: int
+    manifest_sha256: str
+    previous: int | None = None
+    time: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One line of history.jsonl.
+
+    Attributes:
+        what: `"promote"` or `"rollback"`.
+        version: what went live.
+        previous: what was live before; None for the first.
+        when: ISO 8601, UTC.
+        why: in words.
+    """
+
+    what: Literal["promote", "rollback"]
+    version: int
+    previous: int | None = None
+    when: str = ""
+    why: str = ""
+
+
+def read_current(model_dir: Path) -> Current | None:
+    """Which version is live; None when none ever was.
+
+    Raises:
+        RegistryError: `CURRENT` is damaged.
+    """
+    path = model_dir / CURRENT
+    data = _read(path)
+    if data is None:
+        return None
+    try:
+        current = msgspec.json.decode(data, type=Current)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{path} can't be read: {error}; `fitgate promote {model_dir} VERSION` writes it anew"
+        raise RegistryError(message) from error
+    if current.version < 1 or not _SHA256.fullmatch(current.manifest_sha256):
+        message = f"{path} can't be trusted: it names version {current.version} with the digest {current.manifest_sha256!r}"
+        raise RegistryError(message)
+    return current
+
+
+def read_history(model_dir: Path) -> tuple[Move, ...]:
+    """Every promote and rollback, in order; empty when there was none.
+
+    Raises:
+        RegistryError: history.jsonl is damaged.
+    """
+    path = model_dir / HISTORY
+    data = _read(path)
+    if data is None:
+        return ()
+    try:
+        return tuple(msgspec.json.decode(line, type=Move) for line in data.splitlines() if line.strip())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{path} can't be read: {error}"
+        raise RegistryError(message) from error
+
+
+def live_before(history: Sequence[Move]) -> int | None:
+    """The version that a rollback goes to: what was live before the live one was promoted.
+
+    Example:
+        >>> moves = [Move(what="promote", version=1), Move(what="promote", version=2), Move(what="promote", version=3)]
+        >>> live_before(moves)
+        2
+        >>> live_before([*moves, Move(what="rollback", version=2)])
+        1
+    """
+    stack: list[int] = []
+    for move in history:
+        if move.what == "rollback" and move.version in stack[:-1]:
+            while stack[-1] != move.version:
+                stack.pop()
+        elif not stack or stack[-1] != move.version:
+            stack.append(move.version)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def point_to(model_dir: Path, version: int, *, what: Literal["promote", "rollback"], why: str) -> Current:
+    """Make a version the live one, and write down that it is. The caller holds the model's lock.
+
+    `CURRENT` moves first. A process killed right after it leaves history.jsonl one line behind, which the
+    next move makes good.
+    """
+    try:
+        before = read_current(model_dir)
+    except RegistryError:
+        before = None  # a damaged CURRENT must not stand in the way of a good one
+    history = whole_history(model_dir, before)
+    now = datetime.now(UTC).isoformat()
+    previous = before.version if before else None
+    digest = sha256_of(version_dir(model_dir, version) / MANIFEST)
+    current = Current(version=version, manifest_sha256=digest, previous=previous, time=now)
+    replace_file(model_dir / CURRENT, lambda file: file.write(encode_json(current)), durable=True)
+    move = Move(what=what, version=version, previous=previous, when=now, why=why)
+    lines = b"".join(msgspec.json.encode(asdict(m), order="deterministic") + b"\n" for m in (*history, move))
+    # Replaced whole: a line half appended would be no line.
+    replace_file(model_dir / HISTORY, lambda file: file.write(lines), durable=True)
+    return current
+
+
+def whole_history(model_dir: Path, live: Current | None) -> tuple[Move, ...]:
+    """The history, with the last line put in where the process that moved `CURRENT` was stopped before it wrote it."""
+    history = read_history(model_dir)
+    if live is None or (history and history[-1].version == live.version):
+        return history
+    why = "found live without a line here: the process that moved CURRENT was stopped right after it"
+    return (*history, Move(what="promote", version=live.version, previous=live.previous, when=live.time, why=why))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        size = path.stat().st_size
+        if size <= _LARGEST:
+            return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        message = f"{path} can't be read: {error.strerror or error}"
+        raise RegistryError(message) from error
+    message = f"{path} has {size:,} bytes, which it never has"
+    raise RegistryError(message)

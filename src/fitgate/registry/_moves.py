@@ -1,0 +1,93 @@
+"""Moving `CURRENT` by hand: promote a version, or go back to the one before."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from fitgate.errors import RegistryError
+from fitgate.registry._current import Current, live_before, point_to, read_current, whole_history
+from fitgate.registry._layout import version_dir, version_numbers
+from fitgate.registry._staging import locked, remove_stale
+from fitgate.registry._triton import is_in_step, write_config
+from fitgate.registry._verify import check_version, verify_version
+
+__all__ = ["promote", "rollback", "tidy"]
+
+
+_log = logging.getLogger("fitgate")
+
+
+def tidy(model_dir: Path) -> None:
+    """Clean up after processes that were killed while they published: their stagings, and a config.pbtxt behind `CURRENT`.
+
+    A living publisher's staging stays. A `CURRENT` that can't be read is left to who asks for it.
+    """
+    remove_stale(model_dir)
+    try:
+        current = read_current(model_dir)
+        if current is not None and not is_in_step(model_dir, current.version):
+            with locked(model_dir):
+                write_config(model_dir, current.version)
+    except RegistryError as error:
+        _log.warning("fitgate: %s", error)
+
+
+def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "promoted by hand") -> Current:
+    """Make a version the live one, once every file of it is verified.
+
+    Args:
+        model_dir: the model's folder, such as `deploy/digits`.
+        version: one that is there.
+        why: for history.jsonl.
+
+    Returns:
+        What `CURRENT` says now.
+
+    Raises:
+        RegistryError: there is no such version, or one of its files is not what was published.
+    """
+    folder = Path(model_dir)
+    numbers = version_numbers(folder)
+    if version not in numbers:
+        has = f"it has {', '.join(map(str, numbers))}" if numbers else "it has none at all"
+        message = f"{folder} has no version {version}; {has}"
+        raise RegistryError(message)
+    with locked(folder):
+        verify_version(version_dir(folder, version))
+        current = point_to(folder, version, what="promote", why=why)
+        write_config(folder, version)
+    return current
+
+
+def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by hand") -> Current:
+    """Make the version live that was so before the live one was promoted, once every file of it is verified.
+
+    Called again it goes back one further. History is kept: a rollback is one line more in it.
+
+    Returns:
+        What `CURRENT` says now.
+
+    Raises:
+        RegistryError: nothing was live before, or the version is not what was published.
+    """
+    folder = Path(model_dir)
+    if read_current(folder) is None:
+        message = f"{folder} has no live version to go back from"
+        raise RegistryError(message)
+    with locked(folder):
+        target = live_before(whole_history(folder, read_current(folder)))
+        if target is None:
+            message = f"{folder} has nothing to go back to: no other version was live before this one"
+            raise RegistryError(message)
+        found = check_version(version_dir(folder, target)) if version_dir(folder, target).is_dir() else [(".", "is missing")]
+        if found:
+            whole = [n for n in version_numbers(folder) if not check_version(version_dir(folder, n))]
+            instead = f"; whole are {', '.join(map(str, whole))}: fitgate promote {folder} {whole[-1]}" if whole else ""
+            listed = "; ".join(f"{path}: {what}" for path, what in found)
+            message = f"version {target}, live before this one, is not what was published: {listed}{instead}"
+            raise RegistryError(message)
+        current = point_to(folder, target, what="rollback", why=why)
+        write_config(folder, target)
+    return current

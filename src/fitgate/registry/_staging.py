@@ -1,0 +1,85 @@
+"""Staging: a folder beside the versions, locked while its publisher lives.
+
+The lock is the operating system's: a killed publisher's is free at once, so that the next start can tell its leftovers
+from another publisher's work, by whatever process or host.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from fitgate.errors import RegistryError
+from fitgate.registry._layout import LOCK, STAGING
+
+__all__ = ["Staging", "locked", "new_staging", "remove_stale"]
+
+_PATIENCE_S = 120.0
+
+
+class Staging:
+    """A staged folder and the lock that says its publisher lives."""
+
+    def __init__(self, folder: Path, lock: BaseFileLock) -> None:
+        self.folder = folder
+        self._lock = lock
+
+    def release(self) -> None:
+        """The folder has become a version; give the lock up."""
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def drop(self) -> None:
+        """Nothing will come of it: remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
+
+
+@contextmanager
+def locked(model_dir: Path) -> Iterator[None]:
+    """Hold a model's lock: for moving `CURRENT`, and for making and cleaning stagings.
+
+    Raises:
+        RegistryError: another process has held it for two minutes.
+    """
+    try:
+        with FileLock(model_dir / LOCK, timeout=_PATIENCE_S):
+            yield
+    except Timeout as error:
+        message = f"another process has held {model_dir / LOCK} for {_PATIENCE_S:.0f} s; is one hanging while it publishes?"
+        raise RegistryError(message) from error
+
+
+def new_staging(model_dir: Path, run_id: str) -> Staging:
+    """An empty folder on the file system of the versions. Leftovers of publishers that live no more are removed."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    remove_stale(model_dir)
+    with locked(model_dir):
+        folder = model_dir / f"{STAGING}{run_id}-{uuid.uuid4().hex[:8]}"
+        lock = _lock_of(folder)
+        lock.acquire()
+        folder.mkdir()
+    return Staging(folder, lock)
+
+
+def remove_stale(model_dir: Path) -> None:
+    """Remove the stagings that killed publishers left; a living one's stays."""
+    if not any(model_dir.glob(f"{STAGING}*")):
+        return
+    with locked(model_dir):
+        for folder in {path.with_name(path.name.removesuffix(".lock")) for path in model_dir.glob(f"{STAGING}*")}:
+            lock = _lock_of(folder)
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            Staging(folder, lock).drop()
+
+
+def _lock_of(folder: Path) -> BaseFileLock:
+    return FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)

@@ -1,0 +1,143 @@
+"""Verifying: every file of a version against its manifest, by size and SHA-256."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fitgate._files import sha256_of
+from fitgate.errors import RegistryError
+from fitgate.registry._current import read_current
+from fitgate.registry._layout import CONFIG, CURRENT, MANIFEST, version_dir, version_numbers
+from fitgate.registry._manifest import FileEntry, read_manifest
+from fitgate.registry._triton import is_in_step
+
+__all__ = ["Problem", "Verification", "check_version", "verify", "verify_version"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is not as it was published.
+
+    Attributes:
+        version: the version it is in; None for a file beside the versions.
+        path: the file, relative to the model's folder.
+        what: in words.
+    """
+
+    version: int | None
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        model: the model's name.
+        versions: all versions, in order.
+        files: how many files were read and compared.
+        problems: what is off; empty when nothing is.
+    """
+
+    model: str
+    versions: tuple[int, ...]
+    files: int
+    problems: tuple[Problem, ...]
+
+
+def verify(model_dir: Path) -> Verification:
+    """Read every file of every version and compare it with what was published.
+
+    Finds a changed byte, an added file, a removed one, in the manifests too, and a `CURRENT` that names
+    what is not there.
+
+    Raises:
+        RegistryError: there is no such model.
+    """
+    numbers = version_numbers(model_dir)
+    if not numbers:
+        message = f"{model_dir} holds no versions; expected a model's folder, such as deploy/model"
+        raise RegistryError(message)
+    problems: list[Problem] = []
+    files = 0
+    for number in numbers:
+        found = check_version(version_dir(model_dir, number))
+        problems += [Problem(version=number, path=f"{number}/{path}", what=what) for path, what in found]
+        files += sum(1 for p in version_dir(model_dir, number).rglob("*") if not p.is_dir())
+    problems += _check_current(model_dir, numbers)
+    return Verification(model=model_dir.name, versions=numbers, files=files, problems=tuple(problems))
+
+
+def verify_version(folder: Path) -> None:
+    """Make sure of one version, or of one that is staged.
+
+    Raises:
+        RegistryError: a file is not what the manifest says; the message names it.
+    """
+    found = check_version(folder)
+    if found:
+        listed = "; ".join(f"{path}: {what}" for path, what in found)
+        message = f"{folder} is not what was published: {listed}"
+        raise RegistryError(message)
+
+
+def check_version(folder: Path) -> list[tuple[str, str]]:
+    """What is off in one version, as (path, what) pairs."""
+    try:
+        manifest, _ = read_manifest(folder)
+    except RegistryError as error:
+        return [(MANIFEST, str(error))]
+    listed = {entry.path for entry in manifest.files}
+    found = []
+    for entry in manifest.files:
+        complaint = _check_file(folder / entry.path, entry)
+        if complaint:
+            found.append((entry.path, complaint))
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not path.is_dir():
+            if name not in listed and name != MANIFEST:
+                found.append((name, "is not in the manifest: it was added later"))
+        elif not any(other.startswith(f"{name}/") for other in listed):
+            found.append((name, "is a folder that the manifest knows nothing of"))
+    return found
+
+
+def _check_file(path: Path, entry: FileEntry) -> str | None:
+    if path.is_symlink():
+        return "is a link, where the file itself was published"
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            return "is no file"
+        if size != entry.size:
+            return f"has {size:,} bytes where {entry.size:,} were published"
+        return None if sha256_of(path) == entry.sha256 else "has other bytes than were published (SHA-256 differs)"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"can't be read: {error.strerror or error}"
+
+
+def _check_current(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:
+    try:
+        current = read_current(model_dir)
+    except RegistryError as error:
+        return [Problem(version=None, path=CURRENT, what=str(error))]
+    if current is None:
+        return []
+    if current.version not in numbers:
+        return [Problem(version=None, path=CURRENT, what=f"names version {current.version}, which is not there")]
+    problems = []
+    manifest = version_dir(model_dir, current.version) / MANIFEST
+    if manifest.is_file() and sha256_of(manifest) != current.manifest_sha256:
+        what = f"was published with another manifest than the one of version {current.version}"
+        problems.append(Problem(version=None, path=CURRENT, what=what))
+    if not is_in_step(model_dir, current.version):
+        problems.append(Problem(version=None, path=CONFIG, what=f"is not the one of version {current.version}, which is live"))
+    return problems

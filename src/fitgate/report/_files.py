@@ -1,0 +1,103 @@
+"""What a report reads beside a run's points: its gate.json, and the runs around it. From any fsspec store."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+
+from fitgate.errors import StoreError
+from fitgate.store import Run
+from fitgate.store._run_file import RUN_FILE, read_run_info
+
+__all__ = ["previous_run", "read_gate", "read_live_manifest", "root_of", "sibling"]
+
+
+def read_gate(run: Run) -> dict[str, Any] | None:
+    """The content of a run's gate.json; None where nobody has judged it.
+
+    Raises:
+        StoreError: it is there and can't be read.
+    """
+    path = f"{run.path}/gate.json"
+    fs = _file_system(run)
+    if not fs.exists(path):
+        return None
+    return _read_object(fs, path)
+
+
+def read_live_manifest(model_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The manifest.json of a model's live version, with `version` in it; None where nothing is live.
+
+    Args:
+        model_dir: `deploy/<model_name>`; a folder or any fsspec URL.
+
+    Raises:
+        StoreError: `CURRENT` or the manifest it leads to can't be read.
+    """
+    fs, path = fsspec.core.url_to_fs(os.fspath(model_dir))
+    if not fs.exists(f"{path}/CURRENT"):
+        return None
+    current = _read_object(fs, f"{path}/CURRENT")
+    version = current.get("version")
+    if not isinstance(version, int):
+        message = f"{path}/CURRENT names no version: {current!r}"
+        raise StoreError(message)
+    return {**_read_object(fs, f"{path}/{version}/manifest.json"), "version": version}
+
+
+def previous_run(run: Run) -> Run | None:
+    """The newest run of the same store that began before this one: of the same name where there is one, else of any."""
+    earlier = [r for r in _siblings(run) if (r.created, r.id) < (run.created, run.id)]
+    same_name = [r for r in earlier if r.name == run.name]
+    return max(same_name or earlier, key=lambda r: (r.created, r.id), default=None)
+
+
+def sibling(run: Run, run_id: str) -> Run | None:
+    """Another run of the same store, by its id; None where it isn't there."""
+    fs, path = _file_system(run), f"{run.path.rsplit('/', 1)[0]}/{run_id}/{RUN_FILE}"
+    if "/" in run_id or not fs.exists(path):
+        return None
+    return Run(fs, path.rsplit("/", 1)[0], read_run_info(fs.cat_file(path), path))
+
+
+def root_of(run: Run) -> str:
+    """The store's root, as one would type it: relative to the working folder where it lies in it."""
+    fs, parent = _file_system(run), run.path.rsplit("/", 1)[0]
+    if "file" not in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
+        return str(fs.unstrip_protocol(parent))
+    relative = os.path.relpath(parent)
+    return parent if relative.startswith(os.pardir) else relative
+
+
+def _siblings(run: Run) -> list[Run]:
+    fs = _file_system(run)
+    found = []
+    for path in fs.glob(f"{run.path.rsplit('/', 1)[0]}/*/{RUN_FILE}"):
+        try:
+            info = read_run_info(fs.cat_file(path), path)
+        except (StoreError, OSError) as error:
+            warnings.warn(str(error), stacklevel=3)
+            continue
+        found.append(Run(fs, path.rsplit("/", 1)[0], info))
+    return found
+
+
+def _file_system(run: Run) -> fsspec.AbstractFileSystem:
+    return run._fs  # noqa: SLF001 - a run knows its file system, with the credentials that opened it
+
+
+def _read_object(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(fs.cat_file(path))
+    except (OSError, ValueError) as error:
+        message = f"{path} can't be read: {error}"
+        raise StoreError(message) from error
+    if not isinstance(content, Mapping):
+        message = f"{path} can't be read: expected an object, got {type(content).__name__}"
+        raise StoreError(message)
+    return dict(content)

@@ -1,0 +1,147 @@
+"""A chart as a static SVG that takes its colours and its font from the page."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+from fitgate.report._model import Chart, Line, Mark
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["svg_of"]
+
+# Colours that nobody draws with: each becomes a variable of the page, so that a dark page has light curves.
+_COLOURS = {
+    "ink": "#010203",
+    "muted": "#020304",
+    "rule": "#030405",
+    "validation": "#040506",
+    "train": "#050607",
+    "goal": "#060708",
+    "judged": "#070809",
+    "problem": "#08090a",
+    "hint": "#090a0b",
+    "card": "#0a0b0c",
+}
+_SIZE = (4.7, 2.75)
+_DOTS_UP_TO = 40
+_LOG_FROM = 100.0
+_BACKGROUND: dict[str, Any] = {"boxstyle": "square,pad=0.1", "facecolor": _COLOURS["card"], "edgecolor": "none", "alpha": 0.8}
+_NO_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+def svg_of(chart: Chart) -> str:
+    """Draw a chart; the same chart gives the same text.
+
+    Returns:
+        One `<svg>` element to put into a page: no prolog, no metadata, no address of anything outside.
+    """
+    # A plotting library takes a second to load; only who draws waits for it.
+    import matplotlib as mpl  # noqa: PLC0415 - see above
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - see above
+    from matplotlib.figure import Figure  # noqa: PLC0415 - see above
+
+    # The identifiers of one picture must not meet those of another in the same page.
+    salt = hashlib.sha256(repr(chart).encode()).hexdigest()[:8]
+    with mpl.rc_context({**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5, "path.simplify": False}):
+        figure = Figure(figsize=_SIZE, layout="constrained", facecolor="none")
+        FigureCanvasSVG(figure)
+        _draw(figure.subplots(), chart)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    return _for_a_page(buffer.getvalue())
+
+
+def _draw(axes: Axes, chart: Chart) -> None:
+    for line in chart.lines:
+        _draw_line(axes, line)
+    if _spans_decades(chart):
+        axes.set_yscale("log")
+    for required, text in chart.required:
+        axes.axhline(required, color=_COLOURS["goal"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=3)
+        bound = text.removeprefix(chart.title).strip().replace(">=", "≥").replace("<=", "≤")
+        at: dict[str, Any] = {"xy": (1, required), "xycoords": axes.get_yaxis_transform(), "xytext": (-3, 3), "textcoords": "offset points"}
+        axes.annotate(bound, **at, ha="right", va="bottom", color=_COLOURS["goal"], fontsize=8.5, bbox=_BACKGROUND, zorder=6)
+    if chart.judged_step is not None:
+        axes.axvline(chart.judged_step, color=_COLOURS["judged"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
+    if chart.judged_step is not None and chart.judged_value is not None:
+        ring: dict[str, Any] = {
+            "markersize": 8,
+            "markerfacecolor": _COLOURS["card"],
+            "markeredgecolor": _COLOURS["judged"],
+            "markeredgewidth": 1.8,
+        }
+        axes.plot([chart.judged_step], [chart.judged_value], marker="o", linestyle="none", zorder=5, **ring)
+    if chart.non_finite_step is not None:
+        axes.axvline(chart.non_finite_step, color=_COLOURS["problem"], linewidth=1.2, zorder=2)
+        at = {"xy": (chart.non_finite_step, 1), "xycoords": axes.get_xaxis_transform(), "xytext": (3, -3), "textcoords": "offset points"}
+        axes.annotate("not finite", **at, ha="left", va="top", color=_COLOURS["problem"], fontsize=8.5)
+    _dress(axes)
+    _place_marks(axes, chart.marks)
+
+
+def _draw_line(axes: Axes, line: Line) -> None:
+    colour = _COLOURS[line.role]
+    front = line.role == "validation"
+    if line.low:
+        axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.16, linewidth=0, zorder=1)
+    dots = len(line.values) <= (_DOTS_UP_TO if front else 1)
+    width = 1.8 if front else 1.3
+    axes.plot(line.steps, line.values, color=colour, linewidth=width, marker="o" if dots else "", markersize=2.6, zorder=4 if front else 2)
+
+
+def _spans_decades(chart: Chart) -> bool:
+    values = [v for line in chart.lines for v in line.values] + [v for v, _ in chart.required]
+    return bool(values) and min(values) > 0 and max(values) / min(values) >= _LOG_FROM
+
+
+def _dress(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_COLOURS["rule"])
+    axes.tick_params(colors=_COLOURS["muted"], labelcolor=_COLOURS["muted"], length=3, width=0.8, labelsize=8.5)
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.grid(visible=True, axis="y", color=_COLOURS["rule"], linewidth=0.7, alpha=0.7)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02)
+    axes.locator_params(axis="x", nbins=6, integer=True)
+    axes.set_xlabel("optimizer step", color=_COLOURS["muted"], fontsize=8.5, labelpad=2)
+
+
+def _place_marks(axes: Axes, marks: tuple[Mark, ...]) -> None:
+    """Above the curves, a bar over the steps of each finding, with its number in the list."""
+    low, high = axes.get_xlim()
+    for row, mark in enumerate(marks):
+        colour, height = _COLOURS["problem" if mark.severity == "problem" else "hint"], 1.05 + 0.075 * row
+        first, last = max(mark.first, low), min(max(mark.last, mark.first + 0.01 * (high - low)), high)
+        where: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "color": colour}
+        axes.plot([first, last], [height, height], linewidth=2.4, solid_capstyle="round", **where)
+        box = {"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": "none"}
+        axes.text(
+            (first + last) / 2, height, str(mark.number), fontsize=7.5, ha="center", va="center",
+            transform=axes.get_xaxis_transform(), color=_COLOURS["card"], bbox=box, zorder=6,
+        )  # fmt: skip
+    axes.set_xlim(low, high)
+
+
+def _for_a_page(svg: str) -> str:
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = _root_attributes(svg)
+    svg = svg.replace("xlink:href", "href")
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    for name, colour in _COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", svg)
+
+
+def _root_attributes(svg: str) -> str:
+    """The root element with its viewBox alone: within a page the rest is either implied or the page's to say."""
+    box = re.search(r'viewBox="[^"]*"', svg)
+    return f'<svg {box[0] if box else ""} aria-hidden="true" focusable="false">{svg[svg.index(">") + 1 :]}'

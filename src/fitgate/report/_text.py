@@ -1,0 +1,114 @@
+"""How values are written for people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["apart_text", "change_text", "exact", "margin_text", "markdown", "number_text", "rule_title", "sparkline", "value_text"]
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_MARKDOWN = re.compile(r"([\\`*\[\]|<>])")
+
+
+def number_text(value: float | None) -> str:
+    """A measured number, with the digits that say something; a dash where there is none.
+
+    Example:
+        >>> number_text(0.7531234), number_text(12345678.0), number_text(4)
+        ('0.7531', '1.235e+07', '4')
+    """
+    return "–" if value is None else f"{value:.4g}"
+
+
+def apart_text(value: float | None, bound: float | None) -> str:
+    """A measured number with as many digits as show on which side of a bound it lies.
+
+    Example:
+        >>> apart_text(0.7531234, 0.8), apart_text(0.79999123, 0.8)
+        ('0.7531', '0.79999')
+    """
+    if value is None or bound is None or value == bound:
+        return number_text(value)
+    return next((text for digits in range(4, 17) if float(text := f"{value:.{digits}g}") != bound), repr(value))
+
+
+def exact(value: float | None) -> str:
+    """A number that somebody wrote, such as a bound.
+
+    Example:
+        >>> exact(0.80), exact(100000)
+        ('0.8', '100000')
+    """
+    return "–" if value is None else f"{value:.10g}"
+
+
+def margin_text(value: float | None) -> str:
+    """A margin, with its sign.
+
+    Example:
+        >>> margin_text(0.05)
+        '+0.05'
+    """
+    return "–" if value is None else f"{value:+.4g}".replace("-", "−")
+
+
+def change_text(now: float | None, before: float | None) -> str:
+    """How a metric moved, with its sign; nothing where either value is missing or they are the same.
+
+    Example:
+        >>> change_text(0.9, 0.85), change_text(0.9, None)
+        ('+0.05', '')
+    """
+    return margin_text(now - before) if now is not None and before is not None and now != before else ""
+
+
+def value_text(value: object) -> str:
+    """A hyperparameter.
+
+    Example:
+        >>> value_text(0.001), value_text("adam"), value_text([1, 2])
+        ('0.001', 'adam', '[1, 2]')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def rule_title(rule: str) -> str:
+    """A rule's name as a title.
+
+    Example:
+        >>> rule_title("loss_not_falling")
+        'Loss not falling'
+    """
+    return rule.replace("_", " ").capitalize()
+
+
+def markdown(text: object) -> str:
+    r"""Text that Markdown takes literally, also in a table's cell.
+
+    Example:
+        >>> print(markdown("a|b *c*"))
+        a\|b \*c\*
+    """
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def sparkline(values: Sequence[float], width: int = 32) -> str:
+    """A curve as one line of blocks, low to high.
+
+    Example:
+        >>> sparkline([0.0, 0.5, 1.0])
+        '▁▅█'
+    """
+    if not values:
+        return ""
+    means = [float(part.mean()) for part in np.array_split(np.asarray(values, dtype=np.float64), min(width, len(values)))]
+    low, span = min(means), (max(means) - min(means)) or 1.0
+    return "".join(_BLOCKS[round((mean - low) / span * (len(_BLOCKS) - 1))] for mean in means)

@@ -1,0 +1,124 @@
+"""What stands behind the values of a validation: its samples and its batches, as a confidence bound needs them.
+
+While a validation runs, a record of stage `BATCHES` after each batch holds running sums: of each epoch metric the sum
+weighted by batch size (`val_loss`) and its weight (`val_loss/weight`), and the samples seen (`samples`); of several
+loaders with Lightning's suffix (`samples/dataloader_idx_1`). They lie beside the metrics, in a folder of their own,
+with the same schema and the same promises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fitgate.errors import StoreError
+from fitgate.store._remote import listed
+from fitgate.store._run import Run
+from fitgate.store._schema import SCHEMA
+
+__all__ = ["ALL_RANKS", "BATCHES_FOLDER", "SAMPLES", "WEIGHT", "Validation", "validation_at"]
+
+BATCHES_FOLDER = "validation"
+SAMPLES = "samples"
+ALL_RANKS = "samples_of_all_ranks"
+WEIGHT = "/weight"
+_LOADER = re.compile(r"/dataloader_idx_\d+$")
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One validation pass, batch by batch.
+
+    Attributes:
+        sums: by name, what was recorded after each batch of the pass, in order.
+    """
+
+    sums: dict[str, _Floats]
+
+    def samples(self, metric: str) -> int | None:
+        """Samples behind a metric: those of its loader, or of all loaders; each once, all ranks' where that is known."""
+        suffix = _LOADER.search(metric)
+        suffixes = [suffix[0]] if suffix else [name.removeprefix(SAMPLES) for name in self.sums if _counts_samples(name)]
+        counted = [self._samples(each) for each in suffixes]
+        known = [count for count in counted if count is not None]
+        return sum(known) if known and len(known) == len(counted) else None
+
+    def batches(self, metric: str) -> tuple[list[float], list[float]]:
+        """The metric's value of each batch and the batches' weights; empty where it was not seen per batch."""
+        sums, weights = self.sums.get(metric), self.sums.get(f"{metric}{WEIGHT}")
+        if sums is None or weights is None or len(sums) != len(weights):
+            return [], []
+        sizes = np.diff(weights, prepend=0.0)
+        seen = sizes > 0
+        return (np.diff(sums, prepend=0.0)[seen] / sizes[seen]).tolist(), sizes[seen].tolist()
+
+    def _samples(self, suffix: str) -> int | None:
+        for name in (f"{ALL_RANKS}{suffix}", f"{SAMPLES}{suffix}"):
+            if name in self.sums:
+                return int(self.sums[name][-1])
+        return None
+
+
+def validation_at(run: Run, global_step: int, *, ended: datetime | None = None) -> Validation:
+    """The last validation pass of a fit at a `global_step`; one without anything where none was recorded.
+
+    Args:
+        run: the run to read.
+        global_step: optimizer steps that the validated weights had seen.
+        ended: leave out what was recorded later.
+
+    Raises:
+        StoreError: a file is damaged; the message names it.
+    """
+    tables = list(_tables(run, global_step, ended))
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    attempt = pc.max(table["attempt"]).as_py()
+    table = table.filter(pc.field("attempt") == attempt).sort_by([("name", "ascending"), ("step", "ascending")])
+    names, steps, values = (table[column].to_numpy() for column in ("name", "step", "value"))
+    curves = {str(name): (steps[names == name], values[names == name]) for name in dict.fromkeys(names)}
+    starts = {name.removeprefix(SAMPLES): _last_start(*curve) for name, curve in curves.items() if _counts_samples(name)}
+    first = min(starts.values(), default=0)
+    return Validation({name: sums[at >= starts.get(_suffix(name), first)] for name, (at, sums) in curves.items()})
+
+
+def _counts_samples(name: str) -> bool:
+    return name == SAMPLES or name.startswith(f"{SAMPLES}/")
+
+
+def _suffix(name: str) -> str:
+    found = _LOADER.search(name.removesuffix(WEIGHT))
+    return found[0] if found else ""
+
+
+def _last_start(steps: npt.NDArray[np.int64], samples: _Floats) -> int:
+    """The step at which a loader's last pass begins: within one, the samples seen only grow."""
+    restarts = np.flatnonzero(samples[1:] <= samples[:-1])
+    return int(steps[restarts[-1] + 1 if len(restarts) else 0])
+
+
+def _tables(run: Run, global_step: int, ended: datetime | None) -> Iterator[pa.Table]:
+    wanted: Any = (pc.field("global_step") == global_step) & (pc.field("rank") == 0)
+    if ended is not None:
+        wanted &= pc.field("wall_time") <= pa.scalar(ended + timedelta(milliseconds=1), pa.timestamp("us", tz="UTC"))
+    fs = run.fs
+    for path in listed(fs, f"{run.path}/{BATCHES_FOLDER}"):
+        if path.endswith(".parquet"):
+            try:
+                table = pq.read_table(path, filesystem=fs, filters=wanted, partitioning=None)
+                yield table.select(SCHEMA.names).cast(SCHEMA)
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+                message = (
+                    f"{path} can't be read: {error}. It only holds what confidence bounds rest on; move it away to judge without them."
+                )
+                raise StoreError(message) from error

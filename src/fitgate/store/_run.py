@@ -1,0 +1,134 @@
+"""One run, read from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from fitgate.errors import StoreError
+from fitgate.store._effective import effective, last_steps
+from fitgate.store._pieces import NUMBERS, Piece, Wanted, read_pieces
+from fitgate.store._remote import in_parallel, is_local, listed
+from fitgate.store._run_file import RunInfo
+from fitgate.store._schema import SCHEMA
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One training history, read from its files. Made by `Store`."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem, path: str, info: RunInfo) -> None:
+        self._fs = fs
+        self.path = path
+        self.info = info
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The file system that `path` is on, with the credentials that opened it."""
+        return self._fs
+
+    @property
+    def id(self) -> str:
+        """The folder's name; sorts by time."""
+        return self.info.id
+
+    @property
+    def name(self) -> str:
+        """What the user called it, else the id."""
+        return self.info.name
+
+    @property
+    def state(self) -> str:
+        """`running`, `completed`, `deployed`, `improve`, `failed`, `interrupted`, or `lost`."""
+        return self.info.shown_state()
+
+    @property
+    def created(self) -> datetime:
+        """When the run began, UTC."""
+        return self.info.created
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """Hyperparameters, as recorded."""
+        return self.info.hparams
+
+    def metrics(
+        self, names: Iterable[str] | None = None, stage: str | None = None, *, rank: int = 0, columns: Iterable[str] | None = None
+    ) -> pa.Table:
+        """The points that count: later attempts win, and what a resume went back behind is masked.
+
+        Args:
+            names: only these metrics; None for all.
+            stage: only `"train"`, `"validate"` or `"test"`; None for all.
+            rank: whose points.
+            columns: only these columns, in this order; None for all of the schema. Fewer are read quicker.
+
+        Returns:
+            A table sorted by name, stage, step.
+
+        Raises:
+            TypeError: `names` or `columns` is a text and no list of them.
+            ValueError: a column is none of the schema's.
+            StoreError: files are damaged; the message names each.
+
+        Example:
+            >>> import tempfile, fitgate
+            >>> root = tempfile.mkdtemp()
+            >>> with fitgate.start_run(root) as run:
+            ...     run.log_metric("loss", 0.5)
+            >>> fitgate.Store(root).latest().metrics(["loss"], columns=["step", "value"]).to_pylist()
+            [{'step': 0, 'value': 0.5}]
+        """
+        chosen = _checked_columns(columns)
+        wanted = Wanted(names=None if names is None else frozenset(_list_of(names, "names")), stage=stage, rank=rank)
+        last = last_steps(self.info.attempts)
+        needed = {*chosen, "step", *(["global_step"] if last else [])}
+        read = partial(self._read, wanted=wanted, columns=[name for name in NUMBERS if name in needed])
+        pieces: list[Piece] = []
+        damaged: list[str] = []
+        for path, result in in_parallel(self._fs, read, self._segments()):
+            if isinstance(result, list):
+                pieces += result
+            elif not isinstance(result, FileNotFoundError):
+                damaged.append(f"{path} can't be read: {result}".rstrip(".") + ".")
+        if damaged:
+            raise StoreError(" ".join([*damaged, _WHAT_TO_DO]))
+        return effective(pieces, last, chosen)
+
+    def _segments(self) -> list[str]:
+        return [path for path in listed(self._fs, f"{self.path}/metrics") if path.endswith(".parquet")]
+
+    def _read(self, path: str, *, wanted: Wanted, columns: list[str]) -> list[Piece]:
+        with pa.OSFile(path, "r") if is_local(self._fs) else pa.BufferReader(self._fs.cat_file(path)) as source:
+            return read_pieces(source, wanted, columns)
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r}, state={self.state!r})"
+
+
+_WHAT_TO_DO = (
+    "All other files of this run, and all other runs, are whole. To read the rest of this run, move what is damaged out of its "
+    "metrics folder; the points it held are then missing here, but stand in the run's TensorBoard events as float32."
+)
+
+
+def _list_of(texts: Iterable[str], what: str) -> list[str]:
+    if isinstance(texts, str):
+        message = f"{what} must be a list such as [{texts!r}], got the text {texts!r}"
+        raise TypeError(message)
+    return list(texts)
+
+
+def _checked_columns(columns: Iterable[str] | None) -> list[str]:
+    chosen = SCHEMA.names if columns is None else _list_of(columns, "columns")
+    for name in chosen:
+        if name not in SCHEMA.names:
+            message = f"columns: there is no column {name!r}; expected any of {', '.join(SCHEMA.names)}"
+            raise ValueError(message)
+    return chosen

@@ -1,0 +1,182 @@
+"""The end of a fit on one screen: verdict, checks, and where everything lies.
+
+Built from the content of gate.json, so that the callback, the demo and `fitgate show` say the same.
+
+Example:
+    >>> from rich.console import Console
+    >>> check = {"threshold": "val_acc >= 0.8", "value": 0.9, "passed": True, "reason": "val_acc >= 0.8: got 0.9, passes by 0.1"}
+    >>> Console(width=60).print(checks_table([check], encoding="ascii"))
+      +   val_acc >= 0.8   0.9   passes by 0.1
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["checks_table", "command_line", "decision_part", "labelled", "print_summary", "shown_path", "summary"]
+
+_INDENT = 2
+_LABEL_WIDTH = 13
+# Reversed: the letters have the colour of the terminal's ground, which a theme made for contrast.
+_BADGES = {"deploy": "bold green reverse", "improve": "bold yellow reverse"}
+_STYLES = {"passed": "green", "missed": "red", "warned": "yellow", "waived": "dim"}
+_MARKS = {"passed": "✓", "missed": "✗", "warned": "!", "waived": "·"}
+_ASCII_MARKS = {"passed": "+", "missed": "x", "warned": "!", "waived": "-"}
+
+
+def print_summary(
+    gate: Mapping[str, Any],
+    *,
+    run_dir: str | os.PathLike[str],
+    exported: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print the summary of a fit. Arguments as for `summary`; `console` is where it goes, by default standard output."""
+    console = console or Console(highlight=False)
+    # Not cropped: a path or a command that is longer than the line stays whole, and the terminal wraps it.
+    console.print(summary(gate, run_dir=run_dir, exported=exported, report=report, encoding=console.encoding), crop=False)
+
+
+def summary(
+    gate: Mapping[str, Any],
+    *,
+    run_dir: str | os.PathLike[str],
+    exported: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    encoding: str = "utf-8",
+) -> RenderableType:
+    """What a fit came to, for a terminal.
+
+    Args:
+        gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it.
+        run_dir: the run's folder.
+        exported: the folder of the version that was published, such as `deploy/digits/1`.
+        report: the improve report's page.
+        encoding: of the terminal; marks are ASCII where it isn't UTF-8.
+    """
+    run_path = Path(run_dir)
+    lines = [decision_part(gate, run_path.name, encoding=encoding)]
+    if exported is not None:
+        lines.append(labelled("exported", f"{shown_path(exported)}  ({_files_text(Path(exported))})"))
+    if report is not None:
+        lines.append(labelled("report", shown_path(report)))
+    lines.append(labelled("record", shown_path(run_path)))
+    lines.append(labelled("TensorBoard", command_line("tensorboard", "--logdir", shown_path(run_path.parent))))
+    return Group(*lines)
+
+
+def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-8") -> RenderableType:
+    """The verdict, why the numbers could not be trusted if so, each check, and which weights were judged.
+
+    Args:
+        gate: the content of gate.json.
+        run_id: the run that was judged.
+        encoding: of the terminal.
+    """
+    content: dict[str, Any] = msgspec.to_builtins(gate)
+    verdict = content["verdict"]
+    badge = Text(f" {verdict.upper()} ", _BADGES.get(verdict, "bold"))
+    lines: list[RenderableType] = ["", Text.assemble(" " * _INDENT, badge, "  ", (run_id, "bold"), no_wrap=True, overflow="ignore"), ""]
+    others = [*_other_reasons(content), *content.get("warnings", ())]
+    lines += [_indented(Text(f"! {reason}", "yellow")) for reason in others] + [""] * bool(others)
+    lines += [checks_table(content.get("checks", ()), encoding=encoding), ""]
+    judged = _judged_text(content.get("judged") or {})
+    if judged:
+        lines.append(labelled("judged", judged))
+    return Group(*lines)
+
+
+def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8") -> RenderableType:
+    """One line a check: whether it passed, the condition, the value, the margin.
+
+    Args:
+        checks: as gate.json has them.
+        encoding: of the terminal.
+    """
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    marks = _MARKS if encoding.lower().startswith("utf") else _ASCII_MARKS
+    for check in checks:
+        outcome, value = _outcome(check), check.get("value")
+        text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
+        if value is not None:
+            text = text.removeprefix(f"got {value:.6g}, ")
+        style = _STYLES[outcome]
+        table.add_row(
+            Text(marks[outcome], style),
+            Text(str(check["threshold"])),
+            Text("" if value is None else f"{value:.6g}", "bold"),
+            Text(text, style),
+        )
+    return _indented(table)
+
+
+def labelled(label: str, value: str) -> Text:
+    """A line of a label and a value that stays in one piece, to be copied."""
+    return Text.assemble(" " * _INDENT, (label.ljust(_LABEL_WIDTH), "dim"), value, no_wrap=True, overflow="ignore")
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as one would type it: relative to the working folder where it lies in it."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith(os.pardir) else relative
+
+
+def command_line(program: str, *arguments: str) -> str:
+    """A command that works as it stands, also where the virtual environment of this process is not active.
+
+    Args:
+        program: the name of a script that comes with fitgate or one of its dependencies.
+        arguments: quoted where a shell asks for it.
+    """
+    own = Path(sysconfig.get_path("scripts")) / program
+    found = shutil.which(program)
+    if own.exists() and not (found and own.samefile(found)):
+        program = shown_path(own)
+    return shlex.join([program, *arguments])
+
+
+def _indented(what: RenderableType) -> Padding:
+    return Padding(what, (0, 0, 0, _INDENT), expand=False)
+
+
+def _outcome(check: Mapping[str, Any]) -> str:
+    if check.get("waived"):
+        return "waived"
+    if check["passed"]:
+        return "passed"
+    return "warned" if check.get("warn") else "missed"
+
+
+def _other_reasons(content: Mapping[str, Any]) -> list[str]:
+    """Why the numbers weren't judged at all, which no check says."""
+    said = {check["reason"] for check in content.get("checks", ())}
+    return [reason for reason in content.get("reasons", ()) if reason not in said]
+
+
+def _judged_text(judged: Mapping[str, Any]) -> str:
+    if judged.get("global_step") is None:
+        return ""
+    epoch = "" if judged.get("epoch") is None else f"epoch {judged['epoch']}, "
+    return f"{judged.get('source', 'end of fit')}: {epoch}step {judged['global_step']}"
+
+
+def _files_text(folder: Path) -> str:
+    names = sorted(path.name for path in folder.glob("model.*"))
+    return ", ".join(names) if names else "version " + folder.name

@@ -1,0 +1,12 @@
+"""TensorBoard, as a mirror of the store: event files in each run's folder.
+
+`EventWriter` mirrors the points while they are recorded. When a fit is judged, `write_decision` adds what TensorBoard
+shows beside curves: the verdict and the report as text, thresholds drawn with their metrics, the judged step. The run's
+hyperparameters go into the HParams tab.
+"""
+
+from fitgate.tensorboard._decision import decision_events, write_decision
+from fitgate.tensorboard._events import EventWriter, append_events
+from fitgate.tensorboard._hparams import session_end, session_start
+
+__all__ = ["EventWriter", "append_events", "decision_events", "session_end", "session_start", "write_decision"]

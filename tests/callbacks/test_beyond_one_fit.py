@@ -1,0 +1,145 @@
+"""Validating and testing, alone and after a fit, and fitting again: beside Lightning's own CSVLogger."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger
+from tests.callbacks._fits import BATCHES, QUIET, Net, Point, csv_points, csv_rows, in_order, loader, stored_points
+
+import fitgate
+from fitgate.callbacks import MetricsCallback
+
+
+def _counted_on(points: Iterable[Point]) -> list[Point]:
+    """Where Lightning starts its evaluation counter again, it goes on: the n-th value of such a name has step n."""
+    counts = {"val_loss_step": 0, "test_loss_step": 0}
+    going_on = []
+    for name, step, value in points:
+        going_on.append((name, counts.get(name, step), value))
+        if name in counts:
+            counts[name] += 1
+    return going_on
+
+
+def _fit(trainer: Any, module: Any) -> None:
+    trainer.fit(module, loader(), loader(3))
+
+
+def _fit_and_test(trainer: Any, module: Any) -> None:
+    _fit(trainer, module)
+    trainer.test(module, loader(), verbose=False)
+    trainer.test(module, loader(), verbose=False)
+
+
+def _fit_and_validate(trainer: Any, module: Any) -> None:
+    _fit(trainer, module)
+    trainer.validate(module, loader(), verbose=False)
+
+
+def _fit_twice(trainer: Any, module: Any) -> None:
+    _fit(trainer, module)
+    trainer.fit_loop.max_epochs = 3
+    _fit(trainer, module)
+
+
+def _validate_and_fit(trainer: Any, module: Any) -> None:
+    trainer.validate(module, loader(), verbose=False)
+    _fit(trainer, module)
+
+
+def _validate(trainer: Any, module: Any) -> None:
+    trainer.validate(module, loader(), verbose=False)
+
+
+def _test(trainer: Any, module: Any) -> None:
+    trainer.test(module, loader(), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("do", "attempts"),
+    [(_fit_and_test, 1), (_fit_and_validate, 1), (_fit_twice, 2), (_validate_and_fit, 1), (_validate, 1), (_test, 1)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("options", [{}, {"reload_dataloaders_every_n_epochs": 1}], ids=str)
+def test_what_one_trainer_does_is_one_run(tmp_path: Path, do: Callable[[Any, Any], None], attempts: int, options: Any) -> None:
+    """The points of CSVLogger, in one run that ends as completed; the evaluation counter goes on."""
+    logger = CSVLogger(tmp_path / "csv")
+    callback = MetricsCallback(tmp_path / "runs")
+    module = Net()
+    do(pl.Trainer(**QUIET, **options, logger=logger, log_every_n_steps=1, callbacks=[callback]), module)
+    expected = [*_counted_on(csv_points(csv_rows(logger))), *(("loss", step, value) for step, value in module.returned.items())]
+    expected = [(*key, value) for key, value in {p[:2]: p[2] for p in expected}.items()]  # a second test's last value stands
+    assert in_order(stored_points(tmp_path / "runs")) == in_order(expected)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert (run.state, len(run.info.attempts)) == ("completed", attempts)
+    stages = {"tes": "test", "val": "validate", "los": "train"}
+    assert all(row["stage"] == stages[row["name"][:3]] for row in run.metrics().to_pylist())
+
+
+def test_log_every_n_steps_makes_no_difference(tmp_path: Path) -> None:
+    """Without any logger and at Lightning's own default interval: every step."""
+    for part, options in (("one", {"log_every_n_steps": 1, "logger": CSVLogger(tmp_path / "csv")}), ("default", {"logger": False})):
+        pl.Trainer(**QUIET, **options, callbacks=[MetricsCallback(tmp_path / part)]).fit(Net(), loader(), loader())
+    assert stored_points(tmp_path / "default") == stored_points(tmp_path / "one")
+
+
+def test_each_trainer_that_fits_begins_a_run_and_a_test_belongs_to_the_last(tmp_path: Path) -> None:
+    """One callback on three Trainers: two that fit, and one that only tests."""
+    callback = MetricsCallback(tmp_path)
+    ids = []
+    for _ in range(2):
+        _fit(pl.Trainer(**QUIET, logger=False, callbacks=[callback]), Net())
+        ids.append(callback.run_id)
+    _test(pl.Trainer(**QUIET, logger=False, callbacks=[callback]), Net())
+    assert callback.run_id == ids[1] != ids[0]
+    stages = [set(run.metrics()["stage"].to_pylist()) for run in fitgate.Store(str(tmp_path)).runs()]
+    assert sorted(map(len, stages)) == [2, 3]
+
+
+def test_nothing_is_left_of_what_records_nothing(tmp_path: Path) -> None:
+    """`predict`, a fit with no step to run: no folder; and `barebones` says at once that nothing would be recorded."""
+
+    class Predicts(Net):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.net(batch[0])
+
+    callback = MetricsCallback(tmp_path)
+    trainer = pl.Trainer(**{**QUIET, "max_epochs": 0}, num_sanity_val_steps=0, logger=False, callbacks=[callback])
+    trainer.predict(Predicts(), loader())
+    _fit(trainer, Net())
+    assert list(tmp_path.iterdir()) == []
+    assert callback.run_id is None
+    with pytest.raises(ValueError, match=r"barebones.*self\.log"):
+        pl.Trainer(barebones=True, accelerator="cpu", max_epochs=1, callbacks=[MetricsCallback(tmp_path)]).fit(Net(), loader())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_of_many_elements_is_refused_by_name(tmp_path: Path) -> None:
+    """A torchmetrics object may give several numbers; which metric it was is said."""
+    from torchmetrics.classification import MulticlassAccuracy  # noqa: PLC0415 - as in the module under test
+
+    class PerClass(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.per_class = MulticlassAccuracy(3, average=None)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.per_class(self.net(batch[0]), batch[1])
+            self.log("per_class", self.per_class, on_step=True, on_epoch=False)
+            return self.loss(batch)
+
+    with pytest.raises(ValueError, match=r"'per_class'.*\(3,\)"):
+        pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(PerClass(), loader())
+
+
+def test_global_step_is_the_trainers(tmp_path: Path) -> None:
+    """Under accumulation over two of five batches: three optimizer steps an epoch, and validation after the third."""
+    callback = MetricsCallback(tmp_path)
+    pl.Trainer(**QUIET, accumulate_grad_batches=2, logger=False, callbacks=[callback]).fit(Net(), loader(), loader())
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert run.metrics(["loss"])["global_step"].to_pylist() == [1, 2, 3, 4, 5, 6]
+    assert run.metrics(["val_loss_epoch"])["global_step"].to_pylist() == [3, 6]
+    assert run.metrics(["val_loss_step"])["global_step"].to_pylist() == [3] * BATCHES + [6] * BATCHES

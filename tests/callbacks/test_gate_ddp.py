@@ -1,0 +1,113 @@
+"""Two processes: one verdict on both, or the same error on both, and never a wait without end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.callbacks._gated import manifest, published
+
+_SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import fitgate_callbacks.gate as gate_module
+from tests.callbacks._gated import Scripted, best, fit
+
+
+class Unpicklable(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+class Fails(Scripted):
+    def on_load_checkpoint(self, checkpoint):  # called on the copy that is exported
+        raise ValueError("no export today")
+
+
+def unpicklable(*_, **__):
+    raise Unpicklable("this", "that")
+
+
+def full(*_, **__):
+    raise OSError("the disk is full")
+
+
+class Unsynced(Scripted):
+    def validation_step(self, batch, batch_idx):  # each rank has its own
+        self.log("val_acc", 0.9 if rank == 0 else 0.1)
+
+
+class Synced(Scripted):
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", 0.98 if rank == 0 else 0.9, sync_dist=True)
+
+
+rank = int(os.environ["RANK"])
+judge_and_stage, publish = gate_module.judge_and_stage, gate_module.publish
+found = {}
+for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "again"):
+    root = Path(sys.argv[1]) / name
+    gate_module.judge_and_stage = unpicklable if name == "unpicklable" and rank == 0 else judge_and_stage
+    gate_module.publish = full if name == "full" else publish
+    module = {"fails": Fails, "unsynced": Unsynced, "synced": Synced}.get(name, Scripted)()
+    try:
+        gate, _ = fit(root, best(root), module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2)
+        found[name] = {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "version": gate.version}
+        found[name]["value"] = gate.decision.checks[0].value
+    except Exception as error:
+        found[name] = {"error": type(error).__name__, "message": str(error)}
+(Path(sys.argv[1]) / f"rank{rank}.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """Seven fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
+    root = tmp_path_factory.mktemp("ddp")
+    (root / "script.py").write_text(_SCRIPT)
+    top = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (top, top / "src", top / "callbacks"))), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(root / "script.py"), str(root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)
+    files = [root / "rank0.json", root / "rank1.json"]
+    assert all(file.exists() for file in files), done.stderr[-3000:]
+    return root, [json.loads(file.read_text()) for file in files]
+
+
+@pytest.mark.parametrize("name", ["deploy", "again"])
+def test_one_verdict_on_both(ranks: tuple[Path, list[dict[str, Any]]], name: str) -> None:
+    """Decision and version are on the rank that exported nothing, too; also after fits that failed."""
+    root, (zero, one) = ranks
+    assert zero[name] == one[name] == {"verdict": "deploy", "reasons": [], "version": 1, "value": pytest.approx(0.9)}
+    assert published(root / name) == ["1", "CURRENT", "history.jsonl"]
+    assert manifest(root / name)["source"]["global_step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("fails", "ExportError", "the checkpoint's weights don't fit Fails: no export today"),
+        ("unpicklable", "ExportError", "Unpicklable: this and that"),
+        ("full", "OSError", "the disk is full"),
+    ],
+)
+def test_one_error_on_both(ranks: tuple[Path, list[dict[str, Any]]], name: str, error: str, message: str) -> None:
+    """Rank 0 fails in the export, with an error that can't be pickled, or while it publishes: both raise, nothing is live."""
+    root, (zero, one) = ranks
+    assert zero[name] == one[name] == {"error": error, "message": message}
+    assert published(root / name) == []
+
+
+def test_a_metric_that_each_rank_has_for_itself_is_not_judged(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    """0.9 on rank 0, which is what gets recorded, and 0.1 on the other: improve, on both, and the reason says what to do."""
+    root, (zero, one) = ranks
+    assert zero["unsynced"] == one["unsynced"]
+    assert zero["unsynced"]["verdict"] == "improve"
+    (reason,) = zero["unsynced"]["reasons"]
+    assert reason == "ranks_disagree: val_acc is 0.9 on rank 0, 0.1 on rank 1; log it with sync_dist=True"
+    assert published(root / "unsynced") == []
+    assert zero["synced"]["verdict"] == one["synced"]["verdict"] == "deploy"
+    assert zero["synced"]["value"] == pytest.approx(0.94)

@@ -1,0 +1,205 @@
+"""Cut short and resumed: the history of a fit that never stopped."""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from tests.callbacks._fits import QUIET, Net
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+import fitgate
+from fitgate.callbacks import MetricsCallback
+
+BATCHES = 6
+
+
+def _same_batches() -> DataLoader[Any]:
+    """Lightning goes on amid an epoch with the first batches again; here they are all alike, so that the order says nothing."""
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    return DataLoader(TensorDataset(x.repeat(BATCHES, 1), torch.arange(4).remainder(3).repeat(BATCHES)), batch_size=4)
+
+
+class SumsUp(Net):
+    """Logs epoch values in every way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged, self.updated, self.val_mean = MeanMetric(), MeanMetric(), MeanMetric()
+        self.collection = MetricCollection({"acc": MulticlassAccuracy(3), "f1": MulticlassF1Score(3)})
+        self.by_hand = MeanMetric()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        self.log("both", loss, on_step=True, on_epoch=True)
+        self.log("mean", loss, on_step=False, on_epoch=True)
+        self.log("sum", loss, on_step=False, on_epoch=True, reduce_fx="sum")
+        self.log("max", loss, on_step=False, on_epoch=True, reduce_fx="max")
+        if batch_idx % 2:
+            self.log("sometimes", loss, on_step=False, on_epoch=True)
+        self.logged(loss)
+        self.log("logged", self.logged, on_step=True, on_epoch=True)
+        self.collection(self.net(batch[0]), batch[1])
+        self.log_dict(self.collection, on_step=False, on_epoch=True)
+        self.updated.update(loss)
+        self.by_hand.update(loss)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("updated", self.updated)
+        self.log("by_hand", self.by_hand.compute())
+        self.by_hand.reset()
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        loss = self.loss(batch)
+        self.val_mean(loss)
+        self.log("val", loss, on_step=True, on_epoch=True)
+        self.log("val_mean", self.val_mean)
+
+
+class Stops(pl.Callback):
+    """Does something the n-th time that a hook is called, in the first attempt alone."""
+
+    def __init__(self, hook: str, count: int, do: Callable[[], None]) -> None:
+        self._left, self._do = count, do
+        setattr(self, hook, self._hook)
+
+    def _hook(self, *args: Any, **options: Any) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._do()
+
+
+def _raise() -> None:
+    message = "on purpose"
+    raise RuntimeError(message)
+
+
+def _ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _sigterm() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit() -> None:
+    sys.exit(3)
+
+
+def _fit(root: Path, *extra: Any, keep: dict[str, Any], ckpt_path: Path | None = None, **options: Any) -> None:
+    checkpoint = ModelCheckpoint(root / "checkpoints", save_last=True, save_top_k=-1, **keep)
+    settings = {**QUIET, "enable_checkpointing": True, "max_epochs": 3, "limit_val_batches": 4, **options}
+    trainer = pl.Trainer(**settings, logger=False, callbacks=[MetricsCallback(root / "runs"), *extra, checkpoint])
+    # A checkpoint of one's own may be unpickled in full; ours alone needs no more than `weights_only`.
+    trainer.fit(SumsUp(), _same_batches(), _same_batches(), ckpt_path=ckpt_path, weights_only=True)
+
+
+def _history(root: Path) -> list[Any]:
+    (run,) = fitgate.Store(str(root / "runs")).runs()
+    assert run.state == "completed"
+    return [(r["stage"], r["name"], r["step"], r["global_step"], r["epoch"], r["value"]) for r in run.metrics().to_pylist()]
+
+
+@functools.cache
+def _uninterrupted(folder: Path, options: tuple[tuple[str, Any], ...]) -> list[Any]:
+    _fit(folder, keep={}, **dict(options))
+    return _history(folder)
+
+
+AT_EPOCH_END: dict[str, Any] = {}
+AT_VALIDATION_END: dict[str, Any] = {"save_on_train_epoch_end": False}
+EACH_SECOND_STEP: dict[str, Any] = {"every_n_train_steps": 2}
+EACH_THIRD_STEP: dict[str, Any] = {"every_n_train_steps": 3}
+ON_EXCEPTION: dict[str, Any] = {"every_n_train_steps": 1000, "save_on_exception": True}
+
+
+@pytest.mark.parametrize(
+    ("keep", "hook", "count", "options"),
+    [
+        (AT_EPOCH_END, "on_train_batch_start", 9, {}),
+        (AT_EPOCH_END, "on_validation_batch_start", 9, {}),
+        (AT_VALIDATION_END, "on_train_batch_start", 9, {}),
+        (AT_VALIDATION_END, "on_train_epoch_end", 2, {}),
+        (AT_VALIDATION_END, "on_train_batch_end", 11, {"val_check_interval": 3}),
+        (EACH_SECOND_STEP, "on_train_batch_end", 9, {}),
+        (EACH_SECOND_STEP, "on_after_backward", 12, {"val_check_interval": 3}),
+        (EACH_SECOND_STEP, "on_train_batch_start", 8, {}),
+        (EACH_SECOND_STEP, "on_train_batch_start", 8, {"accumulate_grad_batches": 4}),
+        (EACH_THIRD_STEP, "on_train_batch_start", 5, {"val_check_interval": 3}),
+        (ON_EXCEPTION, "on_train_batch_start", 9, {}),
+        (ON_EXCEPTION, "on_train_batch_end", 9, {}),
+    ],
+    ids=str,
+)
+def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], hook: str, count: int, options: dict[str, Any]
+) -> None:
+    """Every point, whatever the moment of the checkpoint: steps, epochs and the epoch values of a module that uses torchmetrics."""
+    with pytest.raises(RuntimeError, match="on purpose"):
+        _fit(tmp_path, Stops(hook, count, _raise), keep=keep, **options)
+    _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", **options)
+    whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
+    assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))
+
+
+@pytest.mark.parametrize(
+    ("do", "error", "state"),
+    [
+        (_raise, RuntimeError, "failed"),
+        (_ctrl_c, SystemExit, "interrupted"),
+        (_sigterm, SystemExit, "interrupted"),
+        (_exit, SystemExit, "failed"),
+    ],
+    ids=["exception", "Ctrl-C", "SIGTERM", "sys.exit"],
+)
+def test_cut_short_five_times_over(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, do: Callable[[], None], error: type[BaseException], state: str
+) -> None:
+    """One run, six attempts, the whole history; what was gone back behind stays in the files, and TensorBoard forgets it."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for batch in (4, 4, 5, 4, 6):  # Lightning loses count of epochs if it goes on twice from the last batch of one
+        begun = batch - (do is _sigterm)  # which Lightning obeys at the end of the batch
+        with pytest.raises(error):
+            _fit(tmp_path, Stops("on_train_batch_start", begun, do), keep=EACH_SECOND_STEP, ckpt_path=last if last.exists() else None)
+        (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+        assert run.state == state
+    _fit(tmp_path, keep=EACH_SECOND_STEP, ckpt_path=last)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    resumed = [attempt.resumed_step for attempt in run.info.attempts]
+    assert (len(resumed), resumed[0]) == (6, None)
+    assert resumed[1:] == sorted(r for r in resumed if r is not None)
+    history = _history(tmp_path)
+    assert history == _uninterrupted(tmp_path_factory.getbasetemp() / "whole", ())
+    files = [pq.read_table(path) for path in Path(run.path).glob("metrics/*.parquet")]
+    assert sum(table.num_rows for table in files) > len(history)
+    assert _mirrored(run) == _as_float32(history)
+
+
+@pytest.mark.parametrize("keep", [AT_EPOCH_END, AT_VALIDATION_END, EACH_THIRD_STEP], ids=str)
+def test_tensorboard_shows_each_point_of_a_resumed_fit_once(tmp_path: Path, keep: dict[str, Any]) -> None:
+    """Past the resumed step it forgets; up to there it neither forgets nor doubles, values on the evaluation counter included."""
+    with pytest.raises(RuntimeError):
+        _fit(tmp_path, Stops("on_train_batch_start", 12, _raise), keep=keep, limit_val_batches=6, val_check_interval=3)
+    _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", limit_val_batches=6, val_check_interval=3)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert _mirrored(run) == _as_float32(_history(tmp_path))
+
+
+def _mirrored(run: fitgate.Run) -> list[tuple[str, int, float]]:
+    events = EventAccumulator(run.path, size_guidance={"scalars": 0})
+    events.Reload()
+    return sorted((tag, e.step, e.value) for tag in events.Tags()["scalars"] for e in events.Scalars(tag))
+
+
+def _as_float32(history: list[Any]) -> list[tuple[str, int, float]]:
+    return sorted((name, step, torch.tensor(value, dtype=torch.float32).item()) for _, name, step, _, _, value in history)

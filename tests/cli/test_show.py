@@ -1,0 +1,133 @@
+"""`fitgate show`."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from rich.console import Console
+
+import fitgate
+from fitgate.cli._curves import curve_of, round_ticks
+from fitgate.report import Chart, Line
+
+RUN = "net-20261123-090000-sad-fox"
+
+
+def test_counts_last_and_best_are_those_that_duckdb_finds(root: Path, invoke: Any) -> None:
+    """Of every metric and stage; best is low for a loss, high for an accuracy."""
+    rows = duckdb.execute(
+        "select stage, name, count(*), arg_max(value, step), max(step), min(value), max(value), arg_min(step, value), arg_max(step, value) "  # noqa: S608 - a path of our own
+        f"from read_parquet('{root}/{RUN}/metrics/*.parquet') group by all"
+    ).fetchall()
+    found = {(m["stage"], m["name"]): m for m in json.loads(invoke("show", RUN, "--root", root, "--json").stdout)["metrics"]}
+    assert len(found) == len(rows) == 3
+    for stage, name, count, last, last_step, low, high, at_low, at_high in rows:
+        metric = found[stage, name]
+        assert (metric["count"], metric["last"], metric["last_step"]) == (count, last, last_step)
+        best, best_step = (low, at_low) if name.endswith("loss") else (high, at_high)
+        assert (metric["best"], metric["best_step"]) == (best, best_step)
+
+
+def test_a_threshold_says_which_way_is_better(root: Path, invoke: Any, judge_run: Any) -> None:
+    """Against the name: here the loss is to be high."""
+    run = fitgate.Store(str(root)).run(RUN)
+    judge_run(run, ["val_loss >= 0.1"])
+    found = {m["name"]: m for m in json.loads(invoke("show", RUN, "--root", root, "--json").stdout)["metrics"]}
+    assert (found["val_loss"]["better"], found["val_loss"]["best"]) == ("high", pytest.approx(0.7))
+    assert found["train_loss"]["better"] == "low"
+
+
+def test_the_page_has_metrics_curves_and_each_check(root: Path, invoke: Any) -> None:
+    """In that order; the judged step and the one of the best value are counted alike."""
+    text = invoke("show", RUN, "--root", root).stdout
+    parts = [
+        "lr 0.1",
+        "val_acc    ",
+        "┈┈ val_acc >= 0.95",
+        "IMPROVE",
+        "misses by 0.05",
+        "passes by 0.2",
+        "best by val_acc: epoch 2, step 30",
+    ]
+    positions = [text.index(part) for part in parts]
+    assert positions == sorted(positions)
+    line = next(line for line in text.splitlines() if line.split()[:2] == ["val_acc", "validate"])
+    assert line.split()[2:] == ["4", "0.8", "0.9", "↑", "30"]
+
+
+def test_only_the_curves_that_are_asked_for_are_drawn(root: Path, invoke: Any) -> None:
+    """`--metric`, also of one that is a partner's line."""
+    text = invoke("show", RUN, "--root", root, "-m", "val_loss").stdout
+    assert "━━ val_loss" in text
+    assert "━━ val_acc" not in text
+
+
+def test_any_metric_can_be_drawn_when_it_is_asked_for(tmp_path: Path, invoke: Any) -> None:
+    """A training metric that no threshold and no default asks for."""
+    with fitgate.start_run(tmp_path) as run:
+        for step in range(4):
+            run.log_metrics({"val_loss": 1.0 / (1 + step), "grad_norm": 2.0 + step}, step=step)
+    assert "━━ grad_norm" not in invoke("show", "latest", "--root", tmp_path).stdout
+    assert "·· grad_norm" in invoke("show", "latest", "--root", tmp_path, "-m", "grad_norm").stdout
+
+
+def test_a_run_without_points_says_so(tmp_path: Path, invoke: Any) -> None:
+    """And draws nothing."""
+    with fitgate.start_run(tmp_path):
+        pass
+    done = invoke("show", "latest", "--root", tmp_path)
+    assert done.exit_code == 0
+    assert "Nothing has been logged yet" in done.stdout
+
+
+def test_a_run_of_nothing_but_nan_can_be_shown(tmp_path: Path, invoke: Any) -> None:
+    """There is no best, and no curve."""
+    with fitgate.start_run(tmp_path) as run:
+        for _ in range(3):
+            run.log_metric("loss", float("nan"))
+    text = invoke("show", "latest", "--root", tmp_path).stdout
+    line = next(line for line in text.splitlines() if line.strip().startswith("loss"))
+    assert line.split() == ["loss", "train", "3", "nan", "–", "–"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 345), (-0.02, 0.07), (1e-8, 3e-8), (0, 123_456_789), (5, 5), (-3, -1)])
+def test_ticks_are_round_and_within(low: float, high: float) -> None:
+    """A few of them, evenly spaced."""
+    ticks = np.array(round_ticks(low, high))
+    assert 1 <= len(ticks) <= 7
+    assert ticks.min() >= low - 1e-12
+    assert ticks.max() <= high + 1e-12
+    if len(ticks) > 2:
+        assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
+
+
+@pytest.mark.parametrize("steps", [(1, 2, 3), (2, 2, 2)])
+@pytest.mark.parametrize("required", [(), ((9.0, "acc >= 9"),)])
+def test_a_flat_curve_is_drawn_without_a_word_of_the_plotting_library(
+    steps: tuple[int, ...], required: tuple[tuple[float, str], ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that stands still, as under gradient accumulation; a threshold far away is on the canvas."""
+    line = Line(role="validation", stage="validate", name="acc", steps=steps, values=(0.5, 0.5, 0.5), points=3)
+    chart = Chart(title="acc", better_high=True, lines=(line,), required=required)
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(curve_of(chart, width=80, colour=False))
+    assert ("┈" * 20 in console.export_text()) is bool(required)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_colours_leave_the_terminals_ground_alone() -> None:
+    """Lines, threshold and mark are coloured in front only, so that they show on dark and light."""
+    line = Line(role="validation", stage="validate", name="acc", steps=(1, 2, 3), values=(0.5, 0.7, 0.6), points=3)
+    chart = Chart(title="acc", better_high=True, lines=(line,), required=((0.65, "acc >= 0.65"),), judged_step=2, judged_value=0.7)
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="256", record=True)
+    console.print(curve_of(chart, width=80, colour=True))
+    text = console.export_text(styles=True)
+    codes = {code for sequence in re.findall(r"\x1b\[([0-9;]*)m", text) for code in sequence.split(";")}
+    assert {"31", "32"} <= codes
+    assert not codes & {"48", *map(str, range(40, 48)), *map(str, range(100, 108))}
+    assert text.count("◆") == 2

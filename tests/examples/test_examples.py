@@ -1,0 +1,53 @@
+"""Each example runs as it stands, from any folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMMANDS = {
+    "digits.py": ["digits.py"],
+    "digits_cli.py": ["digits_cli.py", "fit", "--config", "digits_cli.yaml"],
+    "by_hand.py": ["by_hand.py"],
+}
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def _run(folder: Path, example: str) -> str:
+    command = [str(EXAMPLES / part) if part.endswith((".py", ".yaml")) else part for part in COMMANDS[example]]
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_no_example_is_left_out() -> None:
+    """Every script is run below, or imported by one that is."""
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("example", ["digits.py", "digits_cli.py"])
+def test_the_digits_net_is_recorded_judged_and_exported(example: str, tmp_path: Path) -> None:
+    """Both callbacks on a Trainer, and the same from YAML: every step is there, and the version loads."""
+    _run(tmp_path, example)
+    query = "select name, count(*) from read_parquet('runs/*/metrics/*.parquet') group by name".replace("runs", str(tmp_path / "runs"))
+    counts = dict(duckdb.execute(query).fetchall())
+    assert counts == {"loss": 345, "train_loss": 345, "train_acc": 345, "val_loss": 15, "val_acc": 15}
+    version = tmp_path / "deploy" / "digits" / "1"
+    assert (version.parent / "CURRENT").exists()
+    assert "net.0.weight" in torch.load(version / "model.ckpt", weights_only=True)["state_dict"]
+
+
+def test_the_api_by_hand(tmp_path: Path) -> None:
+    """No Lightning: fifty points of each metric, and the end of the example's own story."""
+    text = _run(tmp_path, "by_hand.py")
+    query = f"select name, count(*), last(value order by step) from read_parquet('{tmp_path}/runs/*/metrics/*.parquet') group by name order by name"  # noqa: S608 - a path of our own
+    (loss, position) = duckdb.execute(query).fetchall()
+    assert loss == ("loss", 50, pytest.approx((4 * 0.8**49) ** 2))
+    assert position[:2] == ("position", 50)
+    assert "50 points" in text
+    assert text.splitlines()[-1] == "deploy"

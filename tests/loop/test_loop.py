@@ -1,0 +1,132 @@
+"""The way back to training, with real fits: until one is deployed, or there is a reason to stop."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import fitgate
+from fitgate.callbacks import GateCallback, MetricsCallback
+
+
+class Net(pl.LightningModule):
+    """Separates two clouds of points, if its learning rate lets it."""
+
+    def __init__(self, lr: float) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = torch.nn.Linear(2, 2)
+        torch.nn.init.zeros_(self.net.weight)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.hparams["lr"])
+
+
+def _loader() -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(64) % 2
+    points = torch.randn(64, 2, generator=generator) + 6.0 * classes[:, None] - 3.0
+    return DataLoader(TensorDataset(points, classes), batch_size=16)
+
+
+def _trainer(root: Path, *extra: pl.Callback) -> pl.Trainer:
+    gate = GateCallback(["val_acc >= 0.9"], dirpath=root / "deploy", model_name="net")
+    return pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[MetricsCallback(root / "runs"), gate, *extra],
+    )
+
+
+def test_it_stops_at_the_first_deploy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first round can't learn; the second gets its report and is published; there is no third."""
+    seen: list[dict[str, Any] | None] = []
+
+    def build(number: int, report: dict[str, Any] | None) -> tuple[Any, Any, Any]:
+        seen.append(report)
+        return _trainer(tmp_path), Net(0.0 if number == 0 else 0.1), (_loader(), _loader())
+
+    done = fitgate.fit_until_deployed(build, max_rounds=5)
+    assert done.deployed
+    assert done.version == 1
+    assert [each.verdict for each in done.rounds] == ["improve", "deploy"]
+    first, second = seen
+    assert first is None
+    assert second is not None
+    on_disk = json.loads((tmp_path / "runs" / str(done.rounds[0].run_id) / "improve" / "report.json").read_bytes())
+    assert second["verdict"] == on_disk["verdict"] == "improve"
+    assert second["suggestions"] == on_disk["suggestions"]
+    assert len(fitgate.Store(str(tmp_path / "runs")).runs()) == 2
+    assert (tmp_path / "deploy" / "net" / "1" / "manifest.json").exists()
+    printed = capsys.readouterr().out
+    assert "Deployed as version 1 after 2 rounds." in printed
+    assert "lr 0 → 0.1" in printed
+    assert "0.9 needed" in printed
+
+
+def test_it_gives_up_after_the_rounds_it_was_given(tmp_path: Path) -> None:
+    """No deploy is no error."""
+    done = fitgate.fit_until_deployed(lambda *_: (_trainer(tmp_path), Net(0.0), (_loader(), _loader())), max_rounds=2)
+    assert done.ended == "max_rounds"
+    assert done.version is None
+    assert [each.verdict for each in done.rounds] == ["improve", "improve"]
+
+
+def test_a_round_that_raises_ends_the_loop_and_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The earlier round stays, with its run and its report; the error is on the result and on the screen."""
+
+    def build(number: int, _: dict[str, Any] | None) -> tuple[Any, Any, Any]:
+        if number == 1:
+            message = "no memory left"
+            raise RuntimeError(message)
+        return _trainer(tmp_path), Net(0.0), (_loader(), _loader())
+
+    done = fitgate.fit_until_deployed(build)
+    assert done.ended == "failed"
+    assert isinstance(done.error, RuntimeError)
+    assert [each.error for each in done.rounds] == [None, "RuntimeError: no memory left"]
+    assert done.rounds[0].report is not None
+    assert "round 1 raised RuntimeError: no memory left" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lightning ends the program; before that the rounds are printed, and the interrupted run is on record."""
+
+    class Interrupts(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            raise KeyboardInterrupt
+
+    def build(number: int, _: dict[str, Any] | None) -> tuple[Any, Any, Any]:
+        return _trainer(tmp_path, *([Interrupts()] if number == 1 else [])), Net(0.0), (_loader(), _loader())
+
+    with pytest.raises(SystemExit):
+        fitgate.fit_until_deployed(build)
+    assert "Interrupted in round 1." in capsys.readouterr().out
+    assert sorted(run.state for run in fitgate.Store(str(tmp_path / "runs")).runs()) == ["improve", "interrupted"]
+
+
+def test_wrong_use_is_named(tmp_path: Path) -> None:
+    """Before a fit where it can be; a round's own mistake ends the loop like any error."""
+    with pytest.raises(TypeError, match="build must be a function"):
+        fitgate.fit_until_deployed("build")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_rounds must be a whole number from 1, got 0"):
+        fitgate.fit_until_deployed(lambda *_: (None, None, None), max_rounds=0)
+    done = fitgate.fit_until_deployed(lambda *_: (_trainer(tmp_path), Net(0.0)))  # type: ignore[arg-type]
+    assert "must return (trainer, module, data)" in str(done.error)
+    bare = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    done = fitgate.fit_until_deployed(lambda *_: (bare, Net(0.0), _loader()))
+    assert "has no GateCallback" in str(done.error)

@@ -1,0 +1,178 @@
+"""What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+import fitgate
+from fitgate._files import encode_json
+from fitgate.errors import StoreError
+from fitgate.gate import decision_as_dict, judge
+from fitgate.report import build_report, previous_run, read_live_manifest, render_html, render_markdown, report_as_dict
+from fitgate.store._run_file import Attempt, FitFacts, RunInfo, write_run_info
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
+
+NOW = datetime(2026, 11, 23, 8, 40, 1, tzinfo=UTC)
+
+
+def _run(
+    root: Path, run_id: str, *, age: int = 0, name: str | None = None, hparams: dict[str, Any] | None = None, **metrics: list[float]
+) -> fitgate.Run:
+    """A run of so many minutes ago, with validation metrics, one value an epoch of 10 steps."""
+    folder = root / run_id
+    folder.mkdir(parents=True)
+    writer = SegmentWriter(folder / "metrics", run_id=run_id)
+    for epoch, values in enumerate(zip(*metrics.values(), strict=True)):
+        writer.write([Record("validate", 10 * epoch + 9, 10 * epoch + 10, epoch, epoch, tuple(metrics), values)])
+    writer.close()
+    steps = 10 * max((len(v) for v in metrics.values()), default=0)
+    created = NOW - timedelta(minutes=age)
+    info = RunInfo(
+        id=run_id, name=name or run_id, state="completed", created=created, updated=created, hparams=hparams or {},
+        attempts=(Attempt(number=0, started=created),), fit=FitFacts(global_step=steps, steps=steps),
+    )  # fmt: skip
+    write_run_info(folder, info)
+    return fitgate.Store(str(root)).run(run_id)
+
+
+def _judge(run: fitgate.Run, thresholds: list[str]) -> None:
+    (Path(run.path) / "gate.json").write_bytes(encode_json(decision_as_dict(judge(run, thresholds), run.id)))
+
+
+def test_the_last_run_and_the_champion_stand_side_by_side(tmp_path: Path) -> None:
+    """Hyperparameters that differ, judged values, and what moved, in JSON and on the page."""
+    root = tmp_path / "runs"
+    _run(root, "best", age=3, hparams={"lr": 0.3, "net": {"width": 8}}, val_acc=[0.5, 0.9])
+    _run(root, "last", age=2, hparams={"lr": 0.1, "net": {"width": 8}, "old": 1}, val_acc=[0.5, 0.7])
+    run = _run(root, "this", hparams={"lr": 0.2, "net": {"width": 8}}, val_acc=[0.5, 0.8])
+    _run(root, "later", age=-5, val_acc=[0.1])
+    _judge(run, ["val_acc >= 0.95"])
+    manifest = {"metrics": {"val_acc": 0.9}, "source": {"run_id": "best"}, "version": 4}
+    report = build_report(run, champion=manifest)
+    changes = report_as_dict(report)["changes"]
+    assert (changes["previous"], changes["champion"], changes["same_hparams"]) == ("last", "version 4", 1)
+    assert {c["name"]: (c["this"], c["previous"], c["champion"]) for c in changes["hparams"]} == {
+        "lr": (0.2, 0.1, 0.3),
+        "old": (None, 1, None),
+    }
+    (metric,) = changes["metrics"]
+    assert (metric["name"], metric["this"], metric["previous"], metric["champion"], metric["better_high"]) == (
+        "val_acc",
+        0.8,
+        0.7,
+        0.9,
+        True,
+    )
+    html = render_html(report)
+    assert "+0.1" in html
+    assert "−0.1" in html
+    assert "| val_acc | 0.8 | 0.7 (+0.1) | 0.9 (−0.1) |" in render_markdown(report)
+
+
+def test_the_last_run_is_one_of_the_same_name_where_there_is_one(tmp_path: Path) -> None:
+    """Several projects may share a store; the first run of all has none before it."""
+    first = _run(tmp_path, "a-1", age=9, name="a", val_acc=[0.1])
+    _run(tmp_path, "b-1", age=5, name="b", val_acc=[0.2])
+    again = _run(tmp_path, "a-2", age=1, name="a", val_acc=[0.3])
+    assert [r.id for r in [previous_run(again)] if r] == ["a-1"]
+    assert previous_run(first) is None
+    assert build_report(first).changes.previous is None
+
+
+def test_the_live_version_is_read_through_current(tmp_path: Path) -> None:
+    """None where nothing is live; an error that names the file where it can't be read."""
+    model = tmp_path / "net"
+    assert read_live_manifest(model) is None
+    (model / "2").mkdir(parents=True)
+    (model / "CURRENT").write_text('{"version": 2}')
+    (model / "2" / "manifest.json").write_text('{"metrics": {"val_acc": 0.9}}')
+    assert read_live_manifest(model) == {"metrics": {"val_acc": 0.9}, "version": 2}
+    (model / "2" / "manifest.json").write_text("{")
+    with pytest.raises(StoreError, match=r"manifest\.json can't be read"):
+        read_live_manifest(model)
+
+
+def test_a_report_needs_no_local_files(tmp_path: Path) -> None:
+    """From a store in another file system: the same report, and commands with that store's address."""
+    root = tmp_path / "runs"
+    _run(root, "last", age=2, val_acc=[0.5, 0.7])
+    run = _run(root, "this", val_acc=[0.5, 0.8])
+    _judge(run, ["val_acc >= 0.95"])
+    memory = fsspec.filesystem("memory")
+    memory.put(str(root), "/report-test/runs", recursive=True)
+    try:
+        report = build_report(fitgate.Store("memory://report-test/runs").run("this"))
+        local = build_report(run)
+    finally:
+        memory.rm("/report-test", recursive=True)
+    assert (report.headline, report.checks, report.charts, report.changes) == (local.headline, local.checks, local.charts, local.changes)
+    assert any("memory://" in command for command, _ in report.reproduce.commands)
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [np.nan, np.nan], [np.inf], [0.0] * 30])
+def test_little_to_show_is_still_a_report(tmp_path: Path, values: list[float]) -> None:
+    """No point at all, one point, nothing but NaN, all the same: every form is made, and nothing is found that isn't there."""
+    run = _run(tmp_path, "r", val_loss=values)
+    _judge(run, ["val_loss <= 0.1"])
+    report = build_report(run)
+    assert report.verdict == ("deploy" if len(values) > 1 and values[0] == 0 else "improve")
+    assert {f.rule for f in report.diagnosis.findings} <= {"non_finite", "overtraining"}
+    assert ">nan<" not in render_html(report)
+    assert "| nan |" not in render_markdown(report)
+    assert report_as_dict(report)["checks"][0]["best"] == (values[0] if values and np.isfinite(values[0]) else None)
+
+
+def test_a_run_that_was_not_fit_to_be_judged_says_why(tmp_path: Path) -> None:
+    """Eligibility stands in the headline, before any number."""
+    run = _run(tmp_path, "r", val_acc=[0.99])
+    gate = decision_as_dict(judge(run, ["val_acc >= 0.5"]), run.id)
+    reason = "interrupted: the fit was stopped by SIGTERM"
+    report = build_report(run, {**gate, "verdict": "improve", "reasons": [reason]})
+    assert report.headline == f"Not fit to be judged: {reason}."
+    assert reason in render_html(report)
+
+
+def test_a_value_close_under_its_bound_is_not_rounded_onto_it(tmp_path: Path) -> None:
+    """0.79999 is not shown as 0.8 beside a threshold of 0.8."""
+    run = _run(tmp_path, "r", val_acc=[0.79999])
+    _judge(run, ["val_acc >= 0.8"])
+    report = build_report(run)
+    assert report.headline == "val_acc is 0.79999; at least 0.8 is needed."
+    assert "0.79999</td>" in render_html(report)
+
+
+def test_a_long_curve_is_thinned_and_its_spread_kept(tmp_path: Path) -> None:
+    """A hundred thousand points make a page of moderate size; the drawn means are numpy's."""
+    values = np.random.default_rng(0).normal(1.0, 0.1, 100_000)
+    writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r")
+    writer.write([Record("train", i, i + 1, 0, i, ("loss",), (float(v),)) for i, v in enumerate(values)])
+    writer.close()
+    write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="completed", created=NOW, updated=NOW))
+    report = build_report(fitgate.Store(str(tmp_path)).run("r"))
+    (chart,) = report.charts
+    (line,) = chart.lines
+    assert line.points == 100_000
+    np.testing.assert_allclose(line.values, [part.mean() for part in np.array_split(values, len(line.values))])
+    np.testing.assert_allclose(line.low[0], np.percentile(np.array_split(values, len(line.values))[0], 10))
+    assert len(render_html(report)) < 200_000
+
+
+def test_git_and_the_checkpoint_are_in_how_to_reproduce(tmp_path: Path) -> None:
+    """Where they are known: from the caller, or from gate.json."""
+    run = _run(tmp_path, "r", val_acc=[0.9])
+    gate = {
+        **decision_as_dict(judge(run, ["val_acc >= 0.95"]), run.id),
+        "judged": {"global_step": 10, "epoch": 0, "checkpoint": "ckpt/a b.ckpt", "source": "x"},
+    }
+    git = {"commit": "0123abcd", "dirty": True}
+    for report in (build_report(run, gate, git=git), build_report(run, {**gate, "git": git})):
+        html = render_html(report)
+        assert "git checkout 0123abcd" in html
+        assert "not committed" in html
+        assert "ckpt/a b.ckpt" in html
+    assert "git checkout" not in render_html(build_report(run, gate))
