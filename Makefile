@@ -4,10 +4,10 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -qq --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test stress check style types format hooks pictures bench clean
+.PHONY: help setup demo test test-browser stress check style types format hooks pictures bench clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv with exact versions (once; again when they change)
 
@@ -23,6 +23,11 @@ demo: setup ## train, judge and export a small net: the whole road
 
 test: setup ## pass the tests, doctests included, and report the coverage
 	$(BIN)/pytest -n 2 --cov
+
+test-browser: setup ## drive TensorBoard in a headless Chromium (Debian: installed where it is missing)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null
+	@$(PIP) --editable '.[dev,browser]'
+	$(BIN)/pytest -m browser tests/browser
 
 stress: setup ## pass the slow tests, which `make test` leaves out
 	$(BIN)/pytest -m stress

@@ -61,22 +61,24 @@ i {{ display: inline-block; width: 1ch; font-style: normal; font-weight: bold; t
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, _browser(Path(folder, "profile")) as browser:
+    with tempfile.TemporaryDirectory() as folder, browser_of(Path(folder, "profile")) as browser:
         work = Path(folder, "work")
         work.mkdir()
-        _terminal(browser, "fitgate demo", _run(work, "demo"), "summary.png")
-        _terminal(browser, "fitgate show latest", _run(work, "show", "latest"), "show.png")
-        _run(work, "demo", "--strict", "--seed", "1")
+        _terminal(browser, "fitgate demo", run_fitgate(work, "demo"), "summary.png")
+        _terminal(browser, "fitgate show latest", run_fitgate(work, "show", "latest"), "show.png")
+        run_fitgate(work, "demo", "--strict", "--seed", "1")
         (report,) = work.glob("runs/*/improve/report.html")
         _report(browser, report)
-        with _tensorboard(work / "runs") as address:
+        with tensorboard_on(work / "runs") as address:
             _curves(browser, address)
+            _hparams(browser, address)
+            _thresholds(browser, address)
     for picture in sorted(PICTURES.glob("*.png")):
         Image.open(picture).quantize(128).save(picture, optimize=True)
         print(f"{picture.name}: {picture.stat().st_size // 1024} kB")
 
 
-def _run(work: Path, *arguments: str) -> str:
+def run_fitgate(work: Path, *arguments: str) -> str:
     """What a terminal of `COLUMNS` columns shows at the end, with its colours."""
     scripts = sysconfig.get_path("scripts")
     environment = {
@@ -135,18 +137,39 @@ def _curves(browser: BrowserContext, address: str) -> None:
     page.get_by_role("combobox", name="Filter tags (regex)").fill("^val_|^train_")  # all that match stand in one grid
     page.keyboard.press("Escape")
     page.get_by_text("Tags matching filter").click()
-    _settle(page)
+    settle(page)
     page.screenshot(path=PICTURES / "tensorboard.png")
     page.close()
 
 
-def _settle(page: Page) -> None:
+def _hparams(browser: BrowserContext, address: str) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1280, "height": 700})
+    page.goto(f"{address}/#hparams")
+    page.get_by_text("PARALLEL COORDINATES VIEW").click()
+    page.locator("tf-hparams-parallel-coords-plot svg").first.wait_for()
+    settle(page)
+    page.screenshot(path=PICTURES / "hparams.png")
+    page.close()
+
+
+def _thresholds(browser: BrowserContext, address: str) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1280, "height": 560})
+    page.goto(f"{address}/#custom_scalars")
+    page.get_by_text("Gate: metrics and their thresholds").wait_for()
+    settle(page)
+    page.screenshot(path=PICTURES / "thresholds.png")
+    page.close()
+
+
+def settle(page: Page) -> None:
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(2_000)  # the charts' own animation
 
 
 @contextmanager
-def _browser(profile: Path) -> Iterator[BrowserContext]:
+def browser_of(profile: Path) -> Iterator[BrowserContext]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("make_pictures: no chromium on PATH")
@@ -161,7 +184,7 @@ def _browser(profile: Path) -> Iterator[BrowserContext]:
 
 
 @contextmanager
-def _tensorboard(runs: Path) -> Iterator[str]:
+def tensorboard_on(runs: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

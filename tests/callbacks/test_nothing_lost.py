@@ -145,7 +145,9 @@ def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> 
         "pl.Trainer(**QUIET, logger=False, callbacks=[Fails(), ours]).fit(Net(), loader(3), loader(2))\n"
     )
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+    )
     assert b"RuntimeError" in done.stderr
     run = fitgate.Store(str(tmp_path)).latest()
     assert run.state == "failed"

@@ -69,7 +69,7 @@ def test_tensorboard_shows_the_decision(tmp_path: Path) -> None:
         drawn = get("plugin/custom_scalars/scalars", run=run.id, tag="|".join(patterns["val_acc"]))
         series = {tag: [(step, round(value, 6)) for _, step, value in points] for tag, points in drawn["tag_to_events"].items()}
         assert series.pop("val_acc")[-1] == (9, 0.45)
-        assert series == {"gate/val_acc >= 0.8": [(0, 0.8), (9, 0.8)], "gate/judged val_acc": [(8, 0.4)]}
+        assert series == {"gate/needed val_acc": [(0, 0.8), (9, 0.8)], "gate/judged val_acc": [(8, 0.4)]}
 
         experiment = get("plugin/hparams/experiment", {"experimentName": "", "includeMetrics": True})
         assert {info["name"] for info in experiment["hparamInfos"]} == {"lr", "net.width", "net.bias"}

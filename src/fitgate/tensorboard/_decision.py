@@ -1,7 +1,8 @@
 """What TensorBoard shows of a decision: text, thresholds beside their metrics, and the judged step.
 
 Series of the gate are written as tensors of the scalars plugin: TensorBoard draws them like any scalar, while a reader
-that asks for the plain scalars of a run gets the recorded points and nothing else.
+that asks for the plain scalars of a run gets the recorded points and nothing else. Their tags don't hold the bound: runs with
+other bounds then share one chart, and the HParams tab, whose parallel coordinates leave out a run that lacks a column, has one.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def decision_events(gate: Mapping[str, Any], points: pa.Table, *, report: str | 
         steps = curve["step"].to_numpy()
         # The accuracy that is counted for a module that logs none stands in both stages, under a tag for each.
         tags = [metric, f"{metric}/validate"] if pc.count_distinct(named["stage"]).as_py() > 1 else [metric]
-        for check in checks:
+        for number, check in enumerate(checks, 1):
             if check["required"] is not None:
-                tags.append(f"gate/{_plain(check)}")
+                tags.append(f"gate/needed {metric}{f' {number}' if number > 1 else ''}")
                 yield from ((int(step), scalar_pb(tags[-1], check["required"])) for step in sorted({steps.min(), steps.max()}))
         judged = curve.filter(pc.field("global_step") == global_step) if global_step is not None else curve.slice(0, 0)
         if judged.num_rows:
@@ -92,10 +93,6 @@ def _validation_first(curve: pa.Table) -> pa.Table:
     """The curve that is judged: of one name in two stages, validation's."""
     validate = curve.filter(pc.field("stage") == "validate")
     return validate if validate.num_rows else curve.filter(pc.field("stage") == "train")
-
-
-def _plain(check: Mapping[str, Any]) -> str:
-    return f"{check['metric']} {check['op']} {check['required']:.6g}"
 
 
 def _layout(charts: list[tuple[str, list[str]]]) -> Summary:
