@@ -69,6 +69,7 @@ def build_report(
         headline=headline_of(verdict, rows, reasons),
         run=_facts(run),
         reasons=reasons,
+        warnings=tuple((content or {}).get("warnings", ())),
         judged=judged,
         checks=rows,
         diagnosis=diagnosis,

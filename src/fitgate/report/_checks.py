@@ -18,6 +18,10 @@ __all__ = ["check_rows", "headline_of"]
 _WORDS = {">=": "at least", ">": "more than", "<=": "at most", "<": "less than"}
 
 
+_CONFIDENCE = ("confidence", "bound", "n", "n_needed")
+_HIGH = (">=", ">")
+
+
 def check_rows(gate: Mapping[str, Any] | None, evidence: Evidence) -> tuple[CheckRow, ...]:
     """One row a check, in the gate's order; without a gate, none."""
     checks = (gate or {}).get("checks", ())
@@ -52,7 +56,11 @@ def _missed(row: CheckRow) -> str:
     needed = "" if row.required is None else f"; {_WORDS.get(row.op, row.op)} {exact(row.required)} is needed"
     if row.value is None:
         return f"{row.metric} was not recorded for the judged weights{needed}."
-    return f"{row.metric} is {apart_text(row.value, row.required)}{needed}."
+    sure = ""
+    if row.confidence is not None and row.bound is not None:
+        only = "at least" if row.op in _HIGH else "at most"
+        sure = f", of which {row.n} samples make sure {only} {row.bound:.4g} with {100 * row.confidence:.4g} % confidence"
+    return f"{row.metric} is {apart_text(row.value, row.required)}{sure}{needed}."
 
 
 def _passed(rows: Sequence[CheckRow]) -> str:
@@ -78,7 +86,7 @@ def _row(check: Mapping[str, Any], goal: Goal, evidence: Evidence) -> CheckRow:
         finite = curve.finite
         index = int(np.argmax(finite.value if goal.better_high else -finite.value))
         best, best_step = float(finite.value[index]), int(finite.global_step[index])
-    known = {key: check.get(key) for key in ("threshold", "metric", "op", "required", "value", "passed", "margin", "reason")}
+    known = {key: check.get(key) for key in ("threshold", "metric", "op", "required", "value", "passed", "margin", "reason", *_CONFIDENCE)}
     return CheckRow(
         **known,  # type: ignore[arg-type]  # the content of gate.json
         warn=bool(check.get("warn")),

@@ -32,6 +32,7 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "format": 1,
         "headline": report.headline,
         "reasons": report.reasons,
+        "warnings": report.warnings,
         "run": report.run,
         "judged": report.judged,
         "curves": report.charts,

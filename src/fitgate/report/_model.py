@@ -36,6 +36,10 @@ class CheckRow:
     best: float | None = None
     best_step: int | None = None
     best_passes: bool | None = None
+    confidence: float | None = None
+    bound: float | None = None
+    n: int | None = None
+    n_needed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,7 @@ class Report:
         verdict: None when nobody has judged the run.
         headline: the verdict in one sentence.
         reasons: why it is not a deploy; empty when it is, or when nobody has judged.
+        warnings: what did not decide and should be known.
         judged: which weights.
         checks: in the gate's order.
         diagnosis: findings, strongest first.
@@ -193,6 +198,7 @@ class Report:
     headline: str
     run: RunFacts
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     judged: Judged | None = None
     checks: tuple[CheckRow, ...] = ()
     diagnosis: Diagnosis = field(default_factory=Diagnosis)

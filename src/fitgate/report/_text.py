@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 __all__ = ["apart_text", "change_text", "exact", "margin_text", "markdown", "number_text", "rule_title", "sparkline", "value_text"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_MARKDOWN = re.compile(r"([\\`*\[\]|<>])")
+_MARKDOWN = re.compile(r"([\\`*\[\]|])")
 
 
 def number_text(value: float | None) -> str:
@@ -96,8 +97,11 @@ def markdown(text: object) -> str:
     Example:
         >>> print(markdown("a|b *c*"))
         a\|b \*c\*
+        >>> print(markdown("val_loss <= 0.1"))
+        val_loss &lt;= 0.1
     """
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    # Angle brackets as entities: not every Markdown knows them behind a backslash (TensorBoard's doesn't).
+    return html.escape(_MARKDOWN.sub(r"\\\1", " ".join(str(text).split())), quote=False)
 
 
 def sparkline(values: Sequence[float], width: int = 32) -> str:
