@@ -116,7 +116,7 @@ def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8"
         outcome, value = _outcome(check), check.get("value")
         text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
         if value is not None:
-            text = text.removeprefix(f"got {value:.6g}, ")
+            text = text.removeprefix(f"got {value:.6g}, ").removeprefix(f"got {value:.9g}, ")
         style = _STYLES[outcome]
         table.add_row(
             Text(marks[outcome], style),

@@ -8,11 +8,16 @@ import duckdb
 import pytest
 import torch
 
+import fitgate
+from fitgate.gate import judge
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = {
     "digits.py": ["digits.py"],
     "digits_cli.py": ["digits_cli.py", "fit", "--config", "digits_cli.yaml"],
     "by_hand.py": ["by_hand.py"],
+    "optuna_search.py": ["optuna_search.py"],
+    "until_deployed.py": ["until_deployed.py"],
 }
 
 pytestmark = pytest.mark.timeout(300)
@@ -51,3 +56,22 @@ def test_the_api_by_hand(tmp_path: Path) -> None:
     assert position[:2] == ("position", 50)
     assert "50 points" in text
     assert text.splitlines()[-1] == "deploy"
+
+
+def test_the_loop_ends_deployed(tmp_path: Path) -> None:
+    """The first rounds fail their gate, the suggestions of their reports change the next, and the last is published."""
+    text = _run(tmp_path, "until_deployed.py")
+    assert "Deployed as version 1" in text
+    states = [run.state for run in reversed(fitgate.Store(str(tmp_path / "runs")).runs())]
+    assert len(states) > 1
+    assert states == ["improve"] * (len(states) - 1) + ["deployed"]
+    assert (tmp_path / "deploy" / "digits" / "CURRENT").exists()
+
+
+def test_optuna_maximises_the_margin(tmp_path: Path) -> None:
+    """Each trial is a run, and the best trial's margin is that of its decision."""
+    text = _run(tmp_path, "optuna_search.py")
+    runs = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert sorted(run.name for run in runs) == ["trial-0", "trial-1", "trial-2", "trial-3"]
+    margins = [fitgate.margin(judge(run, ["val_acc >= 0.95", "val_loss <= 0.2"])) for run in runs]
+    assert f"margin {max(margins):+.1%}" in text

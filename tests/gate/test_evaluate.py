@@ -2,6 +2,7 @@
 
 import math
 import operator
+import struct
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,13 @@ def test_ineligible_run_is_not_judged_on_its_numbers() -> None:
     assert decision.verdict == "improve"
     assert decision.reasons == ("interrupted by SIGTERM",)
     assert decision.checks[0].passed
+
+
+def test_a_miss_by_rounding_shows_its_digits() -> None:
+    """342 of 360 in float32 is less than 0.95, and the reason doesn't say that 0.95 misses 0.95."""
+    value = struct.unpack("f", struct.pack("f", 342 / 360))[0]
+    (reason,) = evaluate(["acc >= 0.95"], {"acc": value}).reasons
+    assert reason == "acc >= 0.95: got 0.949999988, misses by 1.192e-08"
 
 
 def test_champion_bounds() -> None:

@@ -49,7 +49,7 @@ def nearest_names(name: str, names: Iterable[str], *, most: int = 3) -> tuple[st
 def _compare(threshold: Threshold, value: float, required: float) -> Check:
     margin = _margin(threshold, value, required)
     passed = threshold.holds(value, required)
-    reason = f"{threshold}: got {value:.6g}, {_by(margin, passed=passed)}"
+    reason = f"{threshold}: got {_apart(value, required)}, {_by(margin, passed=passed)}"
     return Check(threshold=threshold, value=value, required=required, passed=passed, margin=margin, reason=reason)
 
 
@@ -89,6 +89,12 @@ def _compare_bound(threshold: Threshold, value: float, required: float, samples:
 
 def _margin(threshold: Threshold, value: float, required: float) -> float:
     return value - required if threshold.better_high else required - value
+
+
+def _apart(value: float, required: float) -> str:
+    """A value in as many digits as tell it from its bound: 342 of 360 is 0.949999988 in float32, which is less than 0.95."""
+    short = f"{value:.6g}"
+    return short if short != f"{required:.6g}" or value == required else f"{value:.9g}"
 
 
 def _by(margin: float, *, passed: bool) -> str:
