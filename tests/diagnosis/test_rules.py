@@ -100,6 +100,9 @@ def test_loss_not_falling() -> None:
     assert "guessing" in flat.summary
     (rising,) = _look("loss_not_falling", _evidence(train={"train_loss": np.linspace(1, 2, 100)})) or []
     assert rising.evidence["rising"]
+    shot_up = np.concatenate([[2.3, 2.4, 1e3, 1e9, 1e20], np.linspace(60, 13, 145)])
+    (left,) = _look("loss_not_falling", _evidence(train={"loss": shot_up})) or []
+    assert left.evidence["rising"], "a huge first window is no measure of a fall"
     assert _look("loss_not_falling", _evidence(train={"loss": _noisy(np.linspace(2, 1.98, 2000), 0.002)})) == []
     assert _look("loss_not_falling", _evidence(train={"loss": _noisy(np.linspace(2.0, 1.99, 100), 0.2)})) is None
 
