@@ -17,7 +17,7 @@ LEAST_POINTS = 30
 SHARE_OF_START = 0.5
 """A jump counts when it throws the loss back half the way to where the run began: near zero, batches differ by more than twice."""
 RECENT = 100
-DEVIATIONS = 4.0
+DEVIATIONS = 5.0
 """It must also stand out by so many standard deviations of the logarithm of so many values before: losses of small batches are skewed."""
 MANY = 3
 
@@ -27,7 +27,7 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: not an improvement, and |loss - mean of 10| at least twice that mean (Lightning, SpikeDetection, whose
     mean leaves earlier spikes out; here values within ten steps of each other are one spike). Beside that it must reach
-    half of the loss at the start, and stand out by 4 standard deviations of the logarithm of the 100 before. One spike from which the loss came back is a hint; three, or one that stays, a problem.
+    half of the loss at the start, and stand out by 5 standard deviations of the logarithm of the 100 before. One spike from which the loss came back is a hint; three, or one that stays, a problem.
     Least evidence: 30 values of the training loss.
     """
     curve = train_loss(evidence)
