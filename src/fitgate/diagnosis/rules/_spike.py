@@ -20,6 +20,7 @@ RECENT = 100
 DEVIATIONS = 5.0
 """It must also stand out by so many standard deviations of the logarithm of so many values before: losses of small batches are skewed."""
 MANY = 3
+OFTEN = 0.001
 
 
 def look(evidence: Evidence) -> Outcome:
@@ -27,7 +28,8 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: not an improvement, and |loss - mean of 10| at least twice that mean (Lightning, SpikeDetection, whose
     mean leaves earlier spikes out; here values within ten steps of each other are one spike). Beside that it must reach
-    half of the loss at the start, and stand out by 5 standard deviations of the logarithm of the 100 before. One spike from which the loss came back is a hint; three, or one that stays, a problem.
+    half of the loss at the start, and stand out by 5 standard deviations of the logarithm of the 100 before. A spike from which the loss came back is a hint; one that stays is a problem, and
+    so are three, or one in a thousand steps of a long run.
     Least evidence: 30 values of the training loss.
     """
     curve = train_loss(evidence)
@@ -48,7 +50,7 @@ def look(evidence: Evidence) -> Outcome:
     return [
         Finding(
             rule=RULE.name,
-            severity="problem" if stays or count >= MANY else "hint",
+            severity="problem" if stays or count >= max(MANY, OFTEN * len(curve)) else "hint",
             steps=(steps[0], steps[-1]),
             evidence={
                 "metric": curve.name,
