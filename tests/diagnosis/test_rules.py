@@ -1,6 +1,7 @@
 """Each rule on curves whose answer is plain: found, not found a step away, and silent with too little to go by."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,9 @@ def test_loss_not_falling() -> None:
     assert "guessing" in flat.summary
     (rising,) = _look("loss_not_falling", _evidence(train={"train_loss": np.linspace(1, 2, 100)})) or []
     assert rising.evidence["rising"]
+    shot_up = np.concatenate([[2.3, 2.4, 1e3, 1e9, 1e20], np.linspace(60, 13, 145)])
+    (left,) = _look("loss_not_falling", _evidence(train={"loss": shot_up})) or []
+    assert left.evidence["rising"], "a huge first window is no measure of a fall"
     assert _look("loss_not_falling", _evidence(train={"loss": _noisy(np.linspace(2, 1.98, 2000), 0.002)})) == []
     assert _look("loss_not_falling", _evidence(train={"loss": _noisy(np.linspace(2.0, 1.99, 100), 0.2)})) is None
 
@@ -115,6 +119,11 @@ def test_spike() -> None:
     stays[120:] = 9.0
     (finding,) = _look("spike", _evidence(train={"loss": stays})) or []
     assert finding.severity == "problem"
+    for steps, severity in ((400, "problem"), (4000, "hint")):
+        thrice = np.full(steps, 1.0)
+        thrice[[100, 200, 300]] = 9.0
+        (finding,) = _look("spike", _evidence(train={"loss": _noisy(thrice)})) or []
+        assert (finding.evidence["count"], finding.severity) == (3, severity)
     assert _look("spike", _evidence(train={"loss": FALLING * np.random.default_rng(2).gamma(4, 0.25, 200)})) == []
     small = FALLING.copy()
     small[180] = 3.0 * small[170:180].mean()
@@ -272,6 +281,11 @@ def test_missed_checkpoint() -> None:
     assert finding.try_ == ("Keep the weights that pass: ModelCheckpoint(monitor='val_acc', mode='max')",)
     assert look(20) == []
     assert look(40, acc=[0.9, 0.7, 0.7, 0.9]) == []
+    apart = _evidence(validation={"val_acc": accuracy}, goals=goals, judged_step=40)
+    often = _curve("val_loss", [0.4] * 8, stage="validate", every=5)
+    apart = replace(apart, curves={**apart.curves, ("validate", "val_loss"): often})
+    (finding,) = _look("missed_checkpoint", apart) or []
+    assert finding.evidence["passing_validations"] == 2, "only where every threshold's metric was recorded"
 
 
 def test_reach() -> None:

@@ -28,6 +28,7 @@ def samples_behind(values: Floats) -> int | None:
         >>> samples_behind(np.array([0.7, 0.725, 0.95, 0.925]))
         40
     """
+    values = values[-_MOST_SAMPLES:]
     if len(np.unique(values)) < _LEAST_DISTINCT:
         return None
     for count in range(1, _MOST_SAMPLES + 1):

@@ -24,6 +24,9 @@ ERRORS = 3
 NOISE_AT_MOST = 0.005
 """Where the windows' means are less certain than .5 %, a real fall could hide in them."""
 NEAR_CHANCE = 0.05
+BEGINNING = 3
+EXPLODED = 1.5
+"""Every later window lies so many times above the lowest of the first three: the loss left for good."""
 
 
 def look(evidence: Evidence) -> Outcome:
@@ -31,6 +34,7 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: a drop below 0.1 % (SageMaker Debugger, LossNotDecreasing), and within three standard errors
     of the difference, since a mean over noisy batches goes down a little by chance.
+    A loss that shot up within the first tenth and stayed high is compared with the lowest of its first three values.
     Least evidence: 20 values of the training loss, and windows whose means are certain to .5 %.
     """
     curve = train_loss(evidence)
@@ -41,6 +45,10 @@ def look(evidence: Evidence) -> Outcome:
     drop = first - lowest
     scale = abs(first) or 1.0
     error = _error_of_difference(curve.value)
+    begin = float(curve.value[:BEGINNING].min())
+    if begin > 0 and lowest > EXPLODED * begin:
+        # It shot up within the first window, whose mean then is no measure.
+        first, drop, scale, error = begin, begin - lowest, begin, 0.0
     if drop > max(DROP * scale, ERRORS * error):
         return []
     if drop > DROP * scale and error > NOISE_AT_MOST * scale:

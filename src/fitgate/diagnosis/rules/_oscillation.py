@@ -17,15 +17,15 @@ FALL = 0.05
 SHARE = 0.25
 LEAST_VALIDATIONS = 8
 LEAST_FALLS = 3
-LEAST_SAMPLES = 3
-"""A fall by one or two validation samples is chance."""
+LEAST_SAMPLES = 5
+"""A fall by fewer validation samples may be chance: of five coins all fall alike once in sixteen times."""
 
 
 def look(evidence: Evidence) -> Outcome:
     """Count the epochs over which the validation accuracy falls from a peak to the next trough.
 
     Default and source: falls of .05 or more, over a quarter of the epochs and three times at least (AUTOTRAINER, which looks at
-    the training accuracy; validation shows the same without the average over an epoch). A fall of one or two
+    the training accuracy; validation shows the same without the average over an epoch). A fall of fewer than five
     samples counts for nothing, where their number can be told from the values.
     Least evidence: 8 validations of an accuracy.
     """

@@ -34,6 +34,7 @@ def look(evidence: Evidence) -> Outcome:
     idle = len(curve) - 1 - since
     if idle < PATIENCE:
         return []
+    mode = "max" if pair.better_high else "min"
     last_gain, end = int(curve.global_step[since]), int(curve.global_step[-1])
     return [
         Finding(
@@ -51,7 +52,7 @@ def look(evidence: Evidence) -> Outcome:
             },
             summary=f"{curve.name} has gained nothing worth counting since step {last_gain}, where it was {number(best)}: {idle} validations.",
             try_=(
-                f"Stop earlier: EarlyStopping({curve.name!r}, patience={PATIENCE})",
+                f"Stop earlier: EarlyStopping({curve.name!r}, mode={mode!r}, patience={PATIENCE})",
                 "Let the learning rate fall when it stalls: ReduceLROnPlateau",
             ),
         )

@@ -45,12 +45,9 @@ def out_of_reach(evidence: Evidence) -> Outcome:
         return []
     for one in missed:
         fit, goal = one.fit, one.goal
-        assert goal.required is not None
-        least = WELL_UNDER if one.pair.quantity == ACCURACY else WELL_UNDER * abs(goal.required)
-        short = goal.required - fit.level_high if goal.better_high else fit.level_low - goal.required
-        if short > least:
+        if _falls_short(one):
             name = one.pair.validation.name
-            summary = f"{name} levels off at {number(fit.level)} ({number(fit.level_low)} to {number(fit.level_high)}), short of {number(goal.required)}: even ten times as many steps would not do."
+            summary = f"{name} levels off at {number(fit.level)} ({number(fit.level_low)} to {number(fit.level_high)}), short of {number(goal.required or 0.0)}: even ten times as many steps would not do."
             return [
                 _finding(
                     OUT_OF_REACH.name,
@@ -74,13 +71,19 @@ def within_reach(evidence: Evidence) -> Outcome:
         return missed
     for one in missed:
         fit, steps = one.fit, one.pair.validation.global_step
-        if fit.crossing is None or fit.crossing_low is None or fit.crossing_high is None:
+        if _falls_short(one) or fit.crossing is None or fit.crossing_low is None or fit.crossing_high is None:
             continue
         when, low, high = (max(int(v), int(steps[-1])) for v in (fit.crossing, fit.crossing_low, fit.crossing_high))
         summary = f"{one.pair.validation.name} is on its way: {one.goal.text} is expected at step {when} ({low} to {high}){_epochs(one.pair, when)}."
         try_ = (f"Train on: max_epochs times {when / int(steps[-1]):.2g}",)
         return [_finding(WITHIN_REACH.name, one, summary, try_, problem=False)]
     return []
+
+
+def _falls_short(one: _Missed) -> bool:
+    fit, required = one.fit, one.goal.required or 0.0
+    least = WELL_UNDER if one.pair.quantity == ACCURACY else WELL_UNDER * abs(required)
+    return (required - fit.level_high if one.goal.better_high else fit.level_low - required) > least
 
 
 def _missed(evidence: Evidence) -> list[_Missed] | NotEnough:

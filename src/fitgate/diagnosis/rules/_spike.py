@@ -16,9 +16,11 @@ TIMES = 2.0
 LEAST_POINTS = 30
 SHARE_OF_START = 0.5
 """A jump counts when it throws the loss back half the way to where the run began: near zero, batches differ by more than twice."""
-RECENT = 500
-"""It must also be twice the highest of so many values before: small batches of hard samples are no spikes."""
+RECENT = 100
+DEVIATIONS = 5.0
+"""It must also stand out by so many standard deviations of the logarithm of so many values before: losses of small batches are skewed."""
 MANY = 3
+OFTEN = 0.001
 
 
 def look(evidence: Evidence) -> Outcome:
@@ -26,7 +28,8 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: not an improvement, and |loss - mean of 10| at least twice that mean (Lightning, SpikeDetection, whose
     mean leaves earlier spikes out; here values within ten steps of each other are one spike). Beside that it must reach
-    half of the loss at the start, and twice the highest of the 500 before. One spike from which the loss came back is a hint; three, or one that stays, a problem.
+    half of the loss at the start, and stand out by 5 standard deviations of the logarithm of the 100 before. A spike from which the loss came back is a hint; one that stays is a problem, and
+    so are three, or one in a thousand steps of a long run.
     Least evidence: 30 values of the training loss.
     """
     curve = train_loss(evidence)
@@ -47,7 +50,7 @@ def look(evidence: Evidence) -> Outcome:
     return [
         Finding(
             rule=RULE.name,
-            severity="problem" if stays or count >= MANY else "hint",
+            severity="problem" if stays or count >= max(MANY, OFTEN * len(curve)) else "hint",
             steps=(steps[0], steps[-1]),
             evidence={
                 "metric": curve.name,
@@ -81,10 +84,17 @@ def _spikes(values: Floats) -> Ints:
         if found and index - found[-1] <= WINDOW:
             continue
         recent = values[max(0, index - RECENT) : index][ordinary[max(0, index - RECENT) : index]]
-        if values[index] >= TIMES * recent.max(initial=0.0):
+        if _stands_out(float(values[index]), recent):
             found.append(index)
             ordinary[index : index + WINDOW + 1] = False
     return np.array(found, dtype=np.int64)
+
+
+def _stands_out(value: float, recent: Floats) -> bool:
+    if recent.min(initial=np.inf) <= 0:
+        return value > float(recent.mean() + DEVIATIONS * recent.std())
+    logs = np.log(recent)
+    return bool(np.log(value) > logs.mean() + DEVIATIONS * logs.std())
 
 
 RULE = Rule(name="spike", look=look)
