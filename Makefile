@@ -13,7 +13,7 @@ setup: .venv/ready ## make .venv with exact versions (once; again when they chan
 
 # Made again only when the dependencies change, so that a second call is quick.
 .venv/ready: pyproject.toml constraints.txt
-	@echo "Setting up .venv: about a minute, once."
+	@echo "Setting up .venv: a minute or two, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) --editable '.[dev]'
 	@touch $@
