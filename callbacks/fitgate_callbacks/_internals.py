@@ -132,7 +132,9 @@ class LoggerTap:
             self._tell_train_step()
         elif self._epoch_is_over and self._trainer.world_size == 1 and self._listener is not None:
             metrics = self._connector.metrics["log"]
-            self._listener.at_end("train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()])
+            self._listener.at_end(
+                "train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
+            )
 
     def sums(self) -> dict[str, dict[str, Any]]:
         """What has been added up of the epoch in hand. Amid a batch nothing: a resumed fit will run that batch again."""
@@ -153,7 +155,7 @@ class LoggerTap:
 
     @property
     def _epoch_is_over(self) -> bool:
-        epochs = self._trainer.fit_loop.epoch_progress.current
+        epochs: Any = self._trainer.fit_loop.epoch_progress.current
         return bool(epochs.processed > epochs.completed)
 
     @property
@@ -303,7 +305,7 @@ class _Plan:
     def __init__(self, by_name: Mapping[str, list[Any]], before: _Plan | None) -> None:
         self._names = tuple(by_name)
         self._metrics = [metrics[0] if len(metrics) == 1 else _LastOf(metrics) for metrics in by_name.values()]
-        given = before._given() if before is not None else {}
+        given = before.given() if before is not None else {}
         self._caches = [given.get(name, (None, 0))[0] for name in by_name]
         self._counts = [given.get(name, (None, 0))[1] for name in by_name]
         self._objects = [i for i, metric in enumerate(self._metrics) if not metric.is_tensor]
@@ -329,7 +331,8 @@ class _Plan:
         # The same tuple as long as the same names come: whoever groups records by names then compares one object.
         return (names if kept is None else tuple(kept)), values
 
-    def _given(self) -> dict[str, tuple[Any, int]]:
+    def given(self) -> dict[str, tuple[Any, int]]:
+        """By name, the tensor that was given out last and the count of updates."""
         return {name: (cache, count) for name, cache, count in zip(self._names, self._caches, self._counts, strict=True)}
 
 
@@ -353,6 +356,10 @@ class _LastOf:
     def has_reset(self) -> bool:
         return bool(self._valid.has_reset)
 
+    @property
+    def _update_count(self) -> int:
+        return int(self._valid._update_count)  # noqa: SLF001
+
 
 def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection
     """By key, what each value that is due at the end of the epoch has come to so far, or the torchmetrics object that knows.
@@ -362,7 +369,13 @@ def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # n
     found = {}
     for key, metric in results.items():
         meta = metric.meta
-        if not meta.on_epoch or not meta.logger or metric.has_reset or key.startswith("on_train_start.") or not (alone or not meta.sync.should):
+        if (
+            not meta.on_epoch
+            or not meta.logger
+            or metric.has_reset
+            or key.startswith("on_train_start.")
+            or not (alone or not meta.sync.should)
+        ):
             continue
         entry = found[key] = {"name": results._forked_name(metric, False)[1]}  # noqa: SLF001, FBT003 - Lightning's signature
         if not metric.is_tensor:

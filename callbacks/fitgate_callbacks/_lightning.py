@@ -90,4 +90,3 @@ def choose_checkpoint(trainer: Trainer, which: str) -> tuple[str | None, Any]:
     (callback,) = callbacks
     path = callback.best_model_path if which == "best" else callback.last_model_path or callback.best_model_path
     return str(path), callback
-

@@ -24,13 +24,13 @@ _BY_PUBLIC_API = (
 class Sink(Protocol):
     """Takes what was logged together; `epoch` where it is not the trainer's current one."""
 
-    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None: ...  # noqa: ANN401, D102 - a step may wait on a device
+    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], /, *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - may wait on a device
 
 
 class Extras(Protocol):
     """Gives further names and values for a training step, told which names the module logs itself."""
 
-    def __call__(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]: ...  # noqa: D102
+    def __call__(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]: ...
 
 
 class LoggedValues:
@@ -178,7 +178,7 @@ class LoggedValues:
     def _untold(self) -> list[list[Any]]:
         untold: list[list[Any]] = []
 
-        def keep(stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
+        def keep(_stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
             untold.append([int(step), list(names), [float(v) for v in values], epoch])
 
         if isinstance(self._tap, LoggerTap):

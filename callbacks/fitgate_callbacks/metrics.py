@@ -15,6 +15,7 @@ from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions
 
 __all__ = ["MetricsCallback"]
 
+
 class MetricsCallback(Callback):
     """Records what the module logs, at every step, whatever `log_every_n_steps` is.
 

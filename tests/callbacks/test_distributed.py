@@ -56,7 +56,7 @@ def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("launcher", "strategy"), [(TORCHRUN, "ddp"), (ALONE, "ddp_spawn")], ids=["torchrun", "ddp_spawn"])
 @pytest.mark.parametrize("ranks", ["zero", "all"])
 def test_other_ways_to_start_ranks(tmp_path: Path, launcher: list[str], strategy: str, ranks: str) -> None:
-    """torchrun and spawned processes: one run, rank 0's values, rank 1's only on request."""
+    """By torchrun and by spawning: one run, rank 0's values, rank 1's only on request."""
     _run(tmp_path, launcher, strategy, ranks)
     _assert_one_run_of_rank_0(tmp_path)
     assert _only_run(tmp_path).metrics(["rank_step"], rank=1).num_rows == (6 if ranks == "all" else 0)

@@ -37,6 +37,8 @@ LATE_HOOKS = ("on_train_end", "on_fit_end", "teardown")
 
 
 class Logs(Net):
+    """Something at every step, so that the CSV shows which steps were told."""
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = self.loss(batch)
         self.log("logged", loss, on_step=True, on_epoch=True)
@@ -145,7 +147,9 @@ def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> 
         "pl.Trainer(**QUIET, logger=False, callbacks=[Fails(), ours]).fit(Net(), loader(3), loader(2))\n"
     )
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+    )
     assert b"RuntimeError" in done.stderr
     run = fitgate.Store(str(tmp_path)).latest()
     assert run.state == "failed"
