@@ -113,7 +113,7 @@ class LoggedValues:
 
     def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
         """Add what the module did not log itself."""
-        step = self._going_on(step, ahead=0)
+        step = self._going_on(step, ahead=0) if self._resumed else step + self._shift
         self._next_step = step + 1
         extra_names, extra_values = self._extras(own_names)
         if extra_names:
