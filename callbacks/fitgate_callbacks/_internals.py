@@ -171,7 +171,7 @@ class LoggerTap:
 
     @property
     def _epoch_is_over(self) -> bool:
-        epochs = self._trainer.fit_loop.epoch_progress.current
+        epochs: Any = self._trainer.fit_loop.epoch_progress.current
         return bool(epochs.processed > epochs.completed)
 
     @property
@@ -321,7 +321,7 @@ class _Plan:
     def __init__(self, by_name: Mapping[str, list[Any]], before: _Plan | None) -> None:
         self._names = tuple(by_name)
         self._metrics = [metrics[0] if len(metrics) == 1 else _LastOf(metrics) for metrics in by_name.values()]
-        given = before._given() if before is not None else {}
+        given = before.given() if before is not None else {}
         self._caches = [given.get(name, (None, 0))[0] for name in by_name]
         self._counts = [given.get(name, (None, 0))[1] for name in by_name]
         self._objects = [i for i, metric in enumerate(self._metrics) if not metric.is_tensor]
@@ -347,7 +347,8 @@ class _Plan:
         # The same tuple as long as the same names come: whoever groups records by names then compares one object.
         return (names if kept is None else tuple(kept)), values
 
-    def _given(self) -> dict[str, tuple[Any, int]]:
+    def given(self) -> dict[str, tuple[Any, int]]:
+        """By name, the tensor that was given out last and the count of updates."""
         return {name: (cache, count) for name, cache, count in zip(self._names, self._caches, self._counts, strict=True)}
 
 
@@ -370,6 +371,10 @@ class _LastOf:
     @property
     def has_reset(self) -> bool:
         return bool(self._valid.has_reset)
+
+    @property
+    def _update_count(self) -> int:
+        return int(self._valid._update_count)  # noqa: SLF001
 
 
 def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection

@@ -24,7 +24,7 @@ _BY_PUBLIC_API = (
 class Sink(Protocol):
     """Takes what was logged together; `epoch` where it is not the trainer's current one."""
 
-    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - a step may wait on a device
+    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], /, *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - may wait on a device
 
 
 class Extras(Protocol):
@@ -113,7 +113,7 @@ class LoggedValues:
 
     def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
         """Add what the module did not log itself."""
-        step = self._going_on(step, ahead=0)
+        step = self._going_on(step, ahead=0) if self._resumed else step + self._shift
         self._next_step = step + 1
         extra_names, extra_values = self._extras(own_names)
         if extra_names:
@@ -178,7 +178,7 @@ class LoggedValues:
     def _untold(self) -> list[list[Any]]:
         untold: list[list[Any]] = []
 
-        def keep(stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
+        def keep(_stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
             untold.append([int(step), list(names), [float(v) for v in values], epoch])
 
         if isinstance(self._tap, LoggerTap):

@@ -35,7 +35,7 @@ class StepOutputs:
 
     def keep(self, outputs: Any) -> None:  # noqa: ANN401 - whatever training_step returned
         """Keep what the training step returned."""
-        self._loss = outputs.get(LOSS) if isinstance(outputs, Mapping) else outputs
+        self._loss = outputs.get(LOSS) if type(outputs) is dict or isinstance(outputs, Mapping) else outputs
         if self._accuracy is not None and outputs:  # empty after a step that was skipped by returning None
             self._pair = self._scores_and_target(outputs, "training_step")
 
@@ -55,9 +55,11 @@ class StepOutputs:
         self._loss = self._pair = None
         names: tuple[str, ...] = ()
         values: list[Any] = []
-        if loss is not None and LOSS not in own_names and _is_number(loss):
-            values.append(number_or_tensor(LOSS, loss if accumulated == 1 else loss * accumulated))
-            names = _LOSS_ALONE
+        if loss is not None and LOSS not in own_names:
+            number = _number(loss if accumulated == 1 else loss * accumulated)
+            if number is not None:
+                values.append(number)
+                names = _LOSS_ALONE
         if pair is not None and ACCURACY not in own_names:
             scores, target = pair
             accuracy = multiclass_accuracy(scores, target, num_classes=scores.shape[1], average="micro", validate_args=False)
@@ -101,5 +103,8 @@ class StepOutputs:
         return outputs[scores_key].detach(), outputs[target_key].detach()
 
 
-def _is_number(loss: Any) -> bool:  # noqa: ANN401 - in manual optimization a step may return anything
-    return loss.numel() == 1 if isinstance(loss, torch.Tensor) else isinstance(loss, int | float)
+def _number(loss: Any) -> Any:  # noqa: ANN401
+    """The loss as it is recorded; None for what is no number: in manual optimization a step may return anything."""
+    if isinstance(loss, torch.Tensor):
+        return number_or_tensor(LOSS, loss) if loss.numel() == 1 else None
+    return float(loss) if isinstance(loss, int | float) else None

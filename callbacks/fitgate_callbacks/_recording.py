@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow.compute as pc
+
 from fitgate.store import Store
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
@@ -67,7 +69,7 @@ class Recording:
         self._chosen_for: Callable[[], Trainer | None] = lambda: None
         self._fits = 0
         self._in_fit = False
-        self._start_step = 0
+        self._start_step = self._rank = 0
         self._last_names: tuple[str, ...] = ()
         self._standing: Standing | None = None
         self._by_hand: dict[str, int] = {}
@@ -99,7 +101,7 @@ class Recording:
         self.stands_by = self._options.ranks == "zero" and not trainer.is_global_zero
         if self.stands_by:
             return
-        self._start_step = trainer.global_step
+        self._start_step, self._rank = trainer.global_step, trainer.global_rank
         if self.recorder is None or (fitting and self._fits):
             self._open(trainer, module, first_step=step if run_id else None)
         elif fitting:
@@ -229,9 +231,8 @@ class Recording:
     def _last_step(self, name: str) -> int:
         assert self.recorder is not None
         self.recorder.flush()
-        rank = 0 if self.trainer is None else self.trainer.global_rank
-        steps = Store(str(self._options.root)).run(str(self.run_id)).metrics([name], rank=rank)["step"].to_pylist()
-        return int(max(steps, default=-1))
+        steps = Store(str(self._options.root)).run(str(self.run_id)).metrics([name], rank=self._rank)["step"]
+        return int(pc.max(steps).as_py() or 0) if len(steps) else -1
 
     def _at_exit(self) -> None:
         """The process ends and nobody has told how the fit did, as when another callback's `on_exception` raises."""

@@ -49,7 +49,7 @@ class _Hooks:
 
     def returns(self: Any, loss: torch.Tensor) -> torch.Tensor:
         """Note what is returned at the loggers' present step; under accumulation the last one of a step stands."""
-        self.returned[self.trainer.fit_loop.epoch_loop._batches_that_stepped] = loss.item()
+        self.returned[self.trainer.fit_loop.epoch_loop._batches_that_stepped] = loss.item()  # noqa: SLF001 - Lightning's loggers use it
         return loss
 
     def training_step(self: Any, batch: Any, batch_idx: int) -> Any:

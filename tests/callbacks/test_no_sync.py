@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -24,7 +24,7 @@ READERS |= {torch.Tensor.__int__, torch.Tensor.__index__, torch.Tensor.to}
 class Remote(torch.Tensor):
     """A tensor that says it is not on the CPU, and notes who of ours reads it."""
 
-    reads: list[str] = []
+    reads: ClassVar[list[str]] = []
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -34,7 +34,7 @@ class Remote(torch.Tensor):
             callers = (frame.filename for frame in reversed(traceback.extract_stack()) if frame.filename.startswith((OURS, LIGHTNINGS)))
             if next(callers, LIGHTNINGS).startswith(OURS):
                 cls.reads.append(func.__name__)
-        return super().__torch_function__(func, types, args, kwargs or {})
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]  # torch's
 
 
 class LogsMuch(Net):
@@ -101,6 +101,6 @@ def test_no_hook_waits_for_a_cuda_device(tmp_path: Path, monkeypatch: pytest.Mon
         (MetricsCallback, "on_train_batch_end"),
         (MetricsCallback, "on_validation_batch_end"),
     ):
-        monkeypatch.setattr(owner, name, no_waiting()(getattr(owner, name)))  # type: ignore[operator]  # a context manager decorates
+        monkeypatch.setattr(owner, name, no_waiting()(getattr(owner, name)))
     _fit(tmp_path / "cuda", lambda tensor: tensor, accelerator="cuda")
     assert len(stored_points(tmp_path / "cuda")) > 0

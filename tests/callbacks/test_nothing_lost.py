@@ -37,6 +37,8 @@ LATE_HOOKS = ("on_train_end", "on_fit_end", "teardown")
 
 
 class Logs(Net):
+    """Something at every step, so that the CSV shows which steps were told."""
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = self.loss(batch)
         self.log("logged", loss, on_step=True, on_epoch=True)

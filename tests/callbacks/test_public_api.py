@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-import fitgate_callbacks._logged
+from fitgate_callbacks import _logged
 from fitgate_callbacks._internals import missing_path
 from tests.callbacks._fits import QUIET
 from tests.callbacks.test_like_csv_logger import CASES, Case, compare
@@ -37,7 +37,7 @@ def test_the_public_api_gives_the_points_of_csv_logger_too(
     tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """To the last bit, with one warning that says what is missing. It does not see what `BEYOND_IT` lists."""
-    monkeypatch.setattr(fitgate_callbacks._logged, "missing_path", lambda _trainer: "Trainer._somewhere")
+    monkeypatch.setattr(_logged, "missing_path", lambda _trainer: "Trainer._somewhere")
     with caplog.at_level(logging.WARNING, "fitgate"):
         compare(tmp_path, case)
     assert [r.levelname for r in caplog.records if "Trainer._somewhere" in r.getMessage()] == ["WARNING"]
@@ -47,10 +47,10 @@ def test_a_missing_path_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is missing in the Lightning that is installed; a method that is gone, or one that has changed its meaning, is noticed."""
     trainer = pl.Trainer(**QUIET, logger=False)
     assert missing_path(trainer) is None
-    results = type(trainer.fit_loop.epoch_loop._results)
+    results = type(trainer.fit_loop.epoch_loop._results)  # noqa: SLF001 - what is tampered with
     monkeypatch.setattr(results, "_forked_name", lambda *_: ("other", "other"))
     assert str(missing_path(trainer)).startswith("_ResultCollection (it gave [(('other',)")
     monkeypatch.delattr(results, "_forked_name")
     assert "_forked_name" in str(missing_path(trainer))
-    monkeypatch.delattr(type(trainer._logger_connector), "log_metrics")
+    monkeypatch.delattr(type(trainer._logger_connector), "log_metrics")  # noqa: SLF001 - likewise
     assert missing_path(trainer) == "Trainer._logger_connector.log_metrics"

@@ -125,29 +125,29 @@ ON_EXCEPTION: dict[str, Any] = {"every_n_train_steps": 1000, "save_on_exception"
 
 
 @pytest.mark.parametrize(
-    ("keep", "hook", "count", "options"),
+    ("keep", "stop", "options"),
     [
-        (AT_EPOCH_END, "on_train_batch_start", 9, {}),
-        (AT_EPOCH_END, "on_validation_batch_start", 9, {}),
-        (AT_VALIDATION_END, "on_train_batch_start", 9, {}),
-        (AT_VALIDATION_END, "on_train_epoch_end", 2, {}),
-        (AT_VALIDATION_END, "on_train_batch_end", 11, {"val_check_interval": 3}),
-        (EACH_SECOND_STEP, "on_train_batch_end", 9, {}),
-        (EACH_SECOND_STEP, "on_after_backward", 12, {"val_check_interval": 3}),
-        (EACH_SECOND_STEP, "on_train_batch_start", 8, {}),
-        (EACH_SECOND_STEP, "on_train_batch_start", 8, {"accumulate_grad_batches": 4}),
-        (EACH_THIRD_STEP, "on_train_batch_start", 5, {"val_check_interval": 3}),
-        (ON_EXCEPTION, "on_train_batch_start", 9, {}),
-        (ON_EXCEPTION, "on_train_batch_end", 9, {}),
+        (AT_EPOCH_END, ("on_train_batch_start", 9), {}),
+        (AT_EPOCH_END, ("on_validation_batch_start", 9), {}),
+        (AT_VALIDATION_END, ("on_train_batch_start", 9), {}),
+        (AT_VALIDATION_END, ("on_train_epoch_end", 2), {}),
+        (AT_VALIDATION_END, ("on_train_batch_end", 11), {"val_check_interval": 3}),
+        (EACH_SECOND_STEP, ("on_train_batch_end", 9), {}),
+        (EACH_SECOND_STEP, ("on_after_backward", 12), {"val_check_interval": 3}),
+        (EACH_SECOND_STEP, ("on_train_batch_start", 8), {}),
+        (EACH_SECOND_STEP, ("on_train_batch_start", 8), {"accumulate_grad_batches": 4}),
+        (EACH_THIRD_STEP, ("on_train_batch_start", 5), {"val_check_interval": 3}),
+        (ON_EXCEPTION, ("on_train_batch_start", 9), {}),
+        (ON_EXCEPTION, ("on_train_batch_end", 9), {}),
     ],
     ids=str,
 )
 def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], hook: str, count: int, options: dict[str, Any]
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], stop: tuple[str, int], options: dict[str, Any]
 ) -> None:
     """Every point, whatever the moment of the checkpoint: steps, epochs and the epoch values of a module that uses torchmetrics."""
     with pytest.raises(RuntimeError, match="on purpose"):
-        _fit(tmp_path, Stops(hook, count, _raise), keep=keep, **options)
+        _fit(tmp_path, Stops(*stop, _raise), keep=keep, **options)
     _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", **options)
     whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
     assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))

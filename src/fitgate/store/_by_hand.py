@@ -42,7 +42,7 @@ def start_run(
         >>> fitgate.Store(root).latest().metrics(["accuracy"])["value"].to_pylist()
         [0.85, 0.9]
     """
-    if flush_every_s <= 0:
+    if not flush_every_s > 0:
         message = f"flush_every_s must be more than 0 seconds, got {flush_every_s!r}"
         raise ValueError(message)
     return ManualRun(Path(root), name=name, hparams=dict(hparams or {}), tensorboard=tensorboard, flush_every_s=flush_every_s)
@@ -70,9 +70,10 @@ class ManualRun:
         checked = {check_name(name): to_float(name, value) for name, value in metrics.items()}
         steps = {name: self._last_step.get(name, -1) + 1 if step is None else check_step(name, step) for name in checked}
         now = time.time_ns() // 1000
-        for name, value in checked.items():
-            self._last_step[name] = steps[name]
-            self._recorder.record(Record("train", steps[name], steps[name], 0, now, (name,), (value,)))
+        self._last_step.update(steps)
+        for at in dict.fromkeys(steps.values()):  # what stands at one step goes together
+            names = tuple(name for name in checked if steps[name] == at)
+            self._recorder.record(Record("train", at, at, 0, now, names, [checked[name] for name in names]))
 
     def flush(self) -> None:
         """Bring everything logged so far to the disk."""

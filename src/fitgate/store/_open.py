@@ -64,7 +64,8 @@ def open_recorder(
         resumed_step: the `global_step` that a resumed fit goes on from.
         purge_from: the step from which TensorBoard is to forget what earlier attempts have written.
         mirror_again: what it must be told again then.
-        hparams, versions: for run.json.
+        hparams: hyperparameters, for run.json.
+        versions: of libraries, for run.json.
         tensorboard: mirror the points as TensorBoard events.
         tags: TensorBoard tags for some (stage, name), where the name alone won't do.
         flush_every_s: seconds between two background flushes.

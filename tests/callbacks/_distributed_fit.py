@@ -1,0 +1,114 @@
+"""A fit on two ranks, as a script: started by Trainer's own launcher, by torchrun or by spawning.
+
+Usage: ROOT STRATEGY RANKS [RANK_THAT_DIES]. Leaves ROOT/rank<r>.json beside the store in ROOT/runs.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from fitgate.callbacks import MetricsCallback
+
+COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "broadcast_object_list", "reduce", "barrier", "gather_object")
+
+
+class Ranked(pl.LightningModule):
+    """Logs which rank it is, a value that ranks agree on, and one that they average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(4, 3)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("rank", float(self.global_rank), on_step=True, on_epoch=True)
+        self.log("synced", float(self.global_rank), on_step=False, on_epoch=True, sync_dist=True)
+        return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_rank", float(self.global_rank), on_step=True, on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class CountsCollectives(pl.Callback):
+    """How often a training step talks to the other ranks, Lightning's own words included."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._originals = {name: getattr(torch.distributed, name) for name in COLLECTIVES}
+        for name, original in self._originals.items():
+            setattr(torch.distributed, name, self._counted(name, original))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        for name, original in self._originals.items():
+            setattr(torch.distributed, name, original)
+
+    def _counted(self, name: str, original: Any) -> Any:
+        def counted(*args: Any, **options: Any) -> Any:
+            self.counts[name] += 1
+            return original(*args, **options)
+
+        return counted
+
+
+class Dies(pl.Callback):
+    """As if the machine of one rank had lost its power."""
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_rank == self._rank and trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fit(strategy: str, *callbacks: pl.Callback) -> pl.Trainer:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=strategy,
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+    )
+    data = TensorDataset(torch.randn(24, 4), torch.arange(24) % 3)
+    trainer.fit(Ranked(), DataLoader(data, batch_size=4), DataLoader(data, batch_size=4))
+    return trainer
+
+
+class Reports(pl.Callback):
+    """Leaves a note of what this rank knows: with ddp_spawn nothing else comes back."""
+
+    def __init__(self, root: Path, ours: MetricsCallback, *counts: CountsCollectives) -> None:
+        self._root, self._ours, self._counts = root, ours, counts
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        note = {"run_id": self._ours.run_id, "collectives": [c.counts for c in self._counts]}
+        (self._root / f"rank{trainer.global_rank}.json").write_text(json.dumps(note))
+
+
+def main(root: Path, strategy: str, ranks: Any, *dying: str) -> None:
+    """Fit with our callback; by Trainer's own launcher first without, to count what Lightning says alone."""
+    torch.set_num_threads(1)
+    ours, counts, alone = MetricsCallback(root / "runs", ranks=ranks, flush_every_s=0.1), CountsCollectives(), CountsCollectives()
+    if strategy == "ddp" and not dying:
+        _fit(strategy, alone)
+    _fit(strategy, ours, counts, Reports(root, ours, alone, counts), *(Dies(int(rank)) for rank in dying))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,74 @@
+"""Two ranks with gloo on the CPU: one run, one id; each rank's points in files of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import fitgate
+
+SCRIPT = Path(__file__).with_name("_distributed_fit.py")
+ALONE = [sys.executable]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+
+
+def _run(root: Path, launcher: list[str], *arguments: str, fine: bool = True) -> None:
+    root.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, str(SCRIPT), str(root), *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is fine, done.stderr[-2000:]
+
+
+def _only_run(root: Path) -> fitgate.Run:
+    (run,) = fitgate.Store(str(root / "runs")).runs()
+    return run
+
+
+def _assert_one_run_of_rank_0(root: Path) -> None:
+    run = _only_run(root)
+    assert (run.state, len(run.info.attempts)) == ("completed", 1)
+    assert run.metrics(["rank_step"])["step"].to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert set(run.metrics(["rank_step", "rank_epoch", "val_rank_step"])["value"].to_pylist()) == {0.0}
+    assert run.metrics(["synced"])["value"].to_pylist() == [0.5, 0.5]
+    events = EventAccumulator(run.path, size_guidance={"scalars": 0})
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("rank_step")] == [(step, 0.0) for step in range(6)]
+    assert [json.loads((root / f"rank{rank}.json").read_text())["run_id"] for rank in (0, 1)] == [run.id, run.id]
+
+
+def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
+    """`ranks="all"`: rank 1's points beside rank 0's, and a training step says nothing more to the other rank than without us."""
+    _run(tmp_path, ALONE, "ddp", "all")
+    _assert_one_run_of_rank_0(tmp_path)
+    run = _only_run(tmp_path)
+    assert run.metrics(["rank_step", "val_rank_epoch"], rank=1)["value"].to_pylist() == [1.0] * 8
+    assert run.metrics(["synced"], rank=1)["value"].to_pylist() == [0.5, 0.5]
+    for rank in (0, 1):
+        without, with_ours = json.loads((tmp_path / f"rank{rank}.json").read_text())["collectives"]
+        assert with_ours == without != {}
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize(("launcher", "strategy"), [(TORCHRUN, "ddp"), (ALONE, "ddp_spawn")], ids=["torchrun", "ddp_spawn"])
+@pytest.mark.parametrize("ranks", ["zero", "all"])
+def test_other_ways_to_start_ranks(tmp_path: Path, launcher: list[str], strategy: str, ranks: str) -> None:
+    """By torchrun and by spawning: one run, rank 0's values, rank 1's only on request."""
+    _run(tmp_path, launcher, strategy, ranks)
+    _assert_one_run_of_rank_0(tmp_path)
+    assert _only_run(tmp_path).metrics(["rank_step"], rank=1).num_rows == (6 if ranks == "all" else 0)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("dying", ["0", "1"])
+def test_a_rank_that_dies_leaves_the_store_readable(tmp_path: Path, dying: str) -> None:
+    """A SIGKILL in the second epoch: the first one's points of the other rank are there, and every file is whole."""
+    _run(tmp_path, TORCHRUN, "ddp", "all", dying, fine=False)
+    run = _only_run(tmp_path)
+    for rank in (0, 1):
+        steps = run.metrics(["rank_step"], rank=rank)["step"].to_pylist()
+        assert steps == list(range(len(steps)))
+    assert run.metrics(["rank_step"], rank=1 - int(dying))["step"].to_pylist()[:3] == [0, 1, 2]
