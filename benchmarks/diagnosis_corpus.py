@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - scripts are no package
 """Curves with known answers: small nets really trained to go wrong in known ways, and healthy ones.
 
 The data are scikit-learn's handwritten digits. `diagnosis_table.py` measures the rules by them.

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001, T201 - scripts are no package, and print
 """Measures the diagnosis by curves with known answers, and its forecasts by runs that went on.
 
 `python benchmarks/diagnosis_table.py` trains all of them (five minutes) and prints the tables of docs/diagnosis.md; `--write` puts

@@ -47,7 +47,7 @@ def instructions_a_step(tracker: str, *, metrics: int) -> float:
         callgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", f"--callgrind-out-file={out}"]
         fit = [sys.executable, "-m", "benchmarks.trackers._instructions", tracker, str(metrics)]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "ATEN_CPU_CAPABILITY": "default"}
-        done = subprocess.run([*callgrind, *fit], env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+        done = subprocess.run([*callgrind, *fit], env=environment, capture_output=True, text=True, check=False)
         counted = list(Path(folder).glob(f"out.*{_MAIN_THREAD}"))
         totals = [_total(path) for path in counted if "desc: Trigger: dump steps" in path.read_text()]
         if len(totals) != 1:
@@ -63,7 +63,7 @@ def _total(path: Path) -> int:
 
 
 def _control(*arguments: str) -> None:
-    subprocess.run(["callgrind_control", *arguments, str(os.getpid())], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - beside valgrind
+    subprocess.run(["callgrind_control", *arguments, str(os.getpid())], check=True, stdout=subprocess.DEVNULL)  # noqa: S607 - beside valgrind
 
 
 def _counted_fit(name: str, metrics: int) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("playwright", reason='needs the extra "browser"')
 
-from docs.make_pictures import browser_of, run_fitgate, settle, tensorboard_on
 from playwright.sync_api import BrowserContext, Page
 
 import fitgate
+from docs.make_pictures import browser_of, run_fitgate, settle, tensorboard_on
 
 _DEEP_TEXT = """root => {
     const found = [];

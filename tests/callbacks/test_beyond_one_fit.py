@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger
-from tests.callbacks._fits import BATCHES, QUIET, Net, Point, csv_points, csv_rows, in_order, loader, stored_points
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from tests.callbacks._fits import BATCHES, QUIET, Net, Point, csv_points, csv_rows, in_order, loader, stored_points
 
 
 def _counted_on(points: Iterable[Point]) -> list[Point]:

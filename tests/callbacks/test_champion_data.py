@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.callbacks._gated import BATCH, Scripted, loader, make_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 import fitgate
 from fitgate.callbacks import GateCallback
+from tests.callbacks._gated import BATCH, Scripted, loader, make_trainer
 
 
 def _other(rows: int = 20, *, shuffle: bool = False) -> DataLoader[Any]:

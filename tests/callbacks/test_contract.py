@@ -11,10 +11,10 @@ import lightning.pytorch
 import pytest
 import pytorch_lightning as pl
 import torch
-from tests.callbacks._fits import QUIET, Net, OtherNet, loader
 
 import fitgate
 from fitgate.callbacks import GateCallback, MetricsCallback
+from tests.callbacks._fits import QUIET, Net, OtherNet, loader
 
 THRESHOLDS = ["val_loss_epoch <= 100"]
 MAKE: dict[str, Callable[[], list[Any]]] = {

@@ -14,13 +14,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger
-from tests.callbacks._fits import BATCHES, QUIET, Net, csv_points, csv_rows, in_order, loader, stored_points
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from tests.callbacks._fits import BATCHES, QUIET, Net, csv_points, csv_rows, in_order, loader, stored_points
 
 
 class Forked(Net):

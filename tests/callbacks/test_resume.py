@@ -13,13 +13,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from tests.callbacks._fits import QUIET, Net
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from tests.callbacks._fits import QUIET, Net
 
 BATCHES = 6
 

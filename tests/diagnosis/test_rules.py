@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.optimize import curve_fit  # type: ignore[import-untyped]
+from scipy.optimize import curve_fit
 
 from fitgate.diagnosis import RULES, Curve, Diagnosis, Evidence, Finding, Goal, diagnose_evidence
 from fitgate.diagnosis._finding import NotEnough

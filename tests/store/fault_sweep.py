@@ -63,7 +63,7 @@ class Saboteur:
 
 def opened(run_dir: Path, resumed_step: int | None = None) -> Recorder:
     """A recorder whose files are sealed early."""
-    _open.SegmentWriter = partial(SegmentWriter, sealed_rows=SEALED_ROWS)  # type: ignore[misc,assignment]
+    _open.SegmentWriter = partial(SegmentWriter, sealed_rows=SEALED_ROWS)  # type: ignore[attr-defined,assignment]
     return _open.open_recorder(run_dir, resumed_step=resumed_step, flush_every_s=NEVER_S)
 
 
@@ -187,7 +187,7 @@ def main(root: Path, name: str) -> None:
     status, calls = life(whole, scenario, 0, "never")
     assert status == 0
     assert calls
-    complete = points(whole)
+    complete: set[tuple[object, ...]] = set(points(whole))
     tried = 0
     for at, call in enumerate(calls, start=1):
         for way in ("before", "middle", "after", "error") if call == "write" else ("before", "after", "error"):
@@ -195,7 +195,7 @@ def main(root: Path, name: str) -> None:
             status, _ = life(run_dir, scenario, at, way)
             assert (os.WIFSIGNALED(status) and way != "error") or (status == 0 and way == "error"), f"{run_dir}: status {status}"
             try:
-                check(run_dir, prepared, complete, way)
+                check(run_dir, set(prepared), complete, way)
             except Exception as error:
                 message = f"{name}, {way} call {at} ({call}) of {len(calls)}: {error}"
                 raise AssertionError(message) from error

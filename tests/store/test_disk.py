@@ -31,8 +31,12 @@ def _mounted(folder: Path, *, kilobytes: int) -> Iterator[Callable[[str], None]]
     folder.mkdir()
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder], check=False).returncode:  # noqa: S607
         pytest.skip("mounting a small disk needs root")
+
+    def remount(option: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)  # noqa: S607
+
     try:
-        yield lambda option: subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)  # noqa: S607
+        yield remount
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S607
 
