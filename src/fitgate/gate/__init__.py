@@ -8,6 +8,7 @@ from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Check, Decision, Judged, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
+from fitgate.gate._gate_file import read_gate_file
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
 from fitgate.gate._threshold import Champion, Threshold, parse_thresholds
@@ -29,4 +30,5 @@ __all__ = [
     "metrics_at",
     "nearest_names",
     "parse_thresholds",
+    "read_gate_file",
 ]

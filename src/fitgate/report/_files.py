@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 
 from fitgate.errors import StoreError
+from fitgate.gate import read_gate_file
 from fitgate.store import Run
 from fitgate.store._run_file import RUN_FILE, read_run_info
 
@@ -27,7 +28,7 @@ def read_gate(run: Run) -> dict[str, Any] | None:
     fs = _file_system(run)
     if not fs.exists(path):
         return None
-    return _read_object(fs, path)
+    return read_gate_file(fs.cat_file(path), path)
 
 
 def read_live_manifest(model_dir: str | os.PathLike[str]) -> dict[str, Any] | None:

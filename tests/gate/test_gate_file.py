@@ -1,0 +1,57 @@
+"""A decision on record: read back as it was written, or one clear error."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fitgate import StoreError, Threshold, evaluate
+from fitgate._files import encode_json
+from fitgate.gate import decision_as_dict, read_gate_file
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _written() -> dict[str, Any]:
+    thresholds: list[str | Threshold] = ["val_acc >= 0.8", "val_loss <= champion", "f1 > 0"]
+    return decision_as_dict(evaluate(thresholds, {"val_acc": 0.9, "val_loss": math.nan}), "r")
+
+
+def test_what_was_written_is_read() -> None:
+    """Every key; a value that is no number is null, as JSON has it."""
+    written = _written()
+    read = read_gate_file(encode_json(written), "gate.json")
+    assert read.keys() == written.keys()
+    assert read["checks"][1]["value"] is None
+    assert read["metrics"]["val_loss"] is None
+    assert read["verdict"] == "improve"
+
+
+@given(st.sampled_from(sorted(_written())), _JSON)
+def test_any_change_is_read_or_is_one_error(key: str, value: object) -> None:
+    """Whatever one of its keys holds, the readers never fail in another way."""
+    data = json.dumps({**json.loads(encode_json(_written())), key: value}).encode()
+    try:
+        read_gate_file(data, "runs/r/gate.json")
+    except StoreError as error:
+        assert str(error).startswith("runs/r/gate.json")
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_one_error(data: bytes) -> None:
+    """No random bytes are a decision."""
+    with pytest.raises(StoreError, match=r"runs/r/gate\.json"):
+        read_gate_file(data, "runs/r/gate.json")
+
+
+def test_a_later_format_is_refused() -> None:
+    """Not guessed at."""
+    with pytest.raises(StoreError, match="format 2"):
+        read_gate_file(encode_json({**_written(), "format": 2}), "gate.json")
