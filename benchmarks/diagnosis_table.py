@@ -81,9 +81,10 @@ def coverage(seeds: Iterable[int] = FORECAST_SEEDS) -> str:
             whole = train(replace(settings, epochs=80, val_samples=790), seed)
             for cut, goal in itertools.product((12, 16, 24, 32), range(80, 99)):
                 _forecast(whole, cut, goal / 100, counts)
+    unreachable = f"{counts['wrongly out of reach']} of {counts['out of reach']} times" if counts["out of reach"] else "never"
     return (
         f"Of {counts['forecasts']} forecasts, {counts['inside']} held the step at which the threshold was really reached, {counts['earlier']} were "
-        f"too late and {counts['later']} too early. Of {counts['out of reach']} findings of out of reach, {counts['wrongly out of reach']} were wrong."
+        f"too late and {counts['later']} too early. A threshold that was reached later on was {unreachable} called out of reach."
     )
 
 

@@ -28,8 +28,8 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: not an improvement, and |loss - mean of 10| at least twice that mean (Lightning, SpikeDetection, whose
     mean leaves earlier spikes out; here values within ten steps of each other are one spike). Beside that it must reach
-    half of the loss at the start, and stand out by 5 standard deviations of the logarithm of the 100 before. A spike from which the loss came back is a hint; one that stays is a problem, and
-    so are three, or one in a thousand steps of a long run.
+    half of the loss at the start, and stand out by 5 standard deviations of the logarithm of the 100 before. A spike from which
+    the loss came back is a hint; one that stays is a problem, and so are three, or one in a thousand steps of a long run.
     Least evidence: 30 values of the training loss.
     """
     curve = train_loss(evidence)
