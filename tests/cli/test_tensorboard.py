@@ -79,8 +79,9 @@ def test_whatever_else_the_files_hold_goes_over(root: Path, invoke: Any) -> None
         hparams_pb({"lr": 0.1}).value[0],
     ]
     writer = EventFileWriter(str(root / RUN))
-    for value in (*values, Summary.Value(tag="val_acc", simple_value=99.0)):
-        writer.add_event(Event(step=1, summary=Summary(value=[value])))
+    point = Summary.Value(tag="val_acc", simple_value=99.0)  # not what Parquet says
+    for together in ([values[0]], [point], [values[1]], [point, values[2]], [values[3]]):
+        writer.add_event(Event(step=1, summary=Summary(value=together)))
     writer.close()
     for _ in range(2):
         assert f"{RUN}: 48 points and 4 other events" in invoke("tensorboard", root, "--rebuild").stdout

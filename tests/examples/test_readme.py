@@ -48,6 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     names: dict[str, Any] = {"model": DigitsNet(), "data": Digits()}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for name in ("main", "wide", "narrow"):  # runs that the reader has, with names of their own
+            with fitgate.start_run("runs", name=name) as run:
+                run.log_metrics({"val_acc": 0.9, "val_loss": 0.3}, step=1)
         for block in _blocks("python"):
             exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own page
     assert names["gate"].decision.verdict == "deploy"
@@ -69,7 +72,7 @@ def test_the_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(folder)
     started: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda program, arguments: started.append([program, *arguments]))
-    lines = [re.split(r"\s{2,}", line)[0] for block in _blocks("") for line in block.splitlines() if line.startswith("fitgate ")]
+    lines = [re.split(r"\s{2,}|\s#", line)[0] for block in _blocks("") for line in block.splitlines() if line.startswith("fitgate ")]
     named = {shlex.split(line)[1] for line in lines}
     assert {"runs", "show", "gate", "report", "tensorboard"} <= named <= {command.name for command in COMMANDS}
     for line in lines:
