@@ -1,33 +1,62 @@
 # The one door. Needs python3 (3.11 or later) with venv, and make; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -qq --constraint constraints.txt
 
-.PHONY: setup test stress check format clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-browser stress check style types format hooks pictures bench clean
 
-setup: .venv/ready
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make .venv with exact versions (once; again when they change)
 
 # Made again only when the dependencies change, so that a second call is quick.
 .venv/ready: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@echo "Setting up .venv: a minute or two, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) --editable '.[dev]'
+	@touch $@
 
-test: setup
-	$(BIN)/pytest
+demo: setup ## train, judge and export a small net: the whole road
+	@$(BIN)/fitgate demo
 
-# Slow: processes killed at every step, hundreds of times.
-stress: setup
+test: setup ## pass the tests, doctests included, and report the coverage
+	$(BIN)/pytest -n 2 --cov
+
+test-browser: setup ## drive TensorBoard in a headless Chromium (Debian: installed where it is missing)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null
+	@$(PIP) --editable '.[dev,browser]'
+	$(BIN)/pytest -m browser tests/browser
+
+stress: setup ## pass the slow tests, which `make test` leaves out
 	$(BIN)/pytest -m stress
 
-check: setup
+check: style types test ## everything that pre-commit asks for
+
+style: setup ## check format and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/pytest --quiet
 
-format: setup
+types: setup ## check types
+	$(BIN)/mypy
+
+format: setup ## mend format, and what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+# BENCH_PYTHON is a python that has other trackers too, where there is one: docs/benchmarks.md.
+BENCH_PYTHON ?= $(firstword $(wildcard .venv-peers/bin/python) $(BIN)/python)
+bench: setup ## measure cost, size and speed, beside other trackers
+	$(BENCH_PYTHON) -m benchmarks.trackers --instructions $(BENCH_ARGS)
+	for script in benchmarks/store_*.py; do $(BIN)/python $$script || exit 1; done
+
+hooks: setup ## check at every commit (style, types) and push (tests)
+	$(BIN)/pre-commit install
+
+pictures: setup ## make the README's pictures again (needs chromium)
+	@$(PIP) --editable '.[browser]'
+	$(BIN)/python docs/make_pictures.py
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage

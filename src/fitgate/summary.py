@@ -29,7 +29,8 @@ __all__ = ["checks_table", "command_line", "decision_part", "labelled", "print_s
 
 _INDENT = 2
 _LABEL_WIDTH = 13
-_BADGES = {"deploy": "bold white on green", "improve": "bold black on yellow"}
+# Reversed: the letters have the colour of the terminal's ground, which a theme made for contrast.
+_BADGES = {"deploy": "bold green reverse", "improve": "bold yellow reverse"}
 _STYLES = {"passed": "green", "missed": "red", "warned": "yellow", "waived": "dim"}
 _MARKS = {"passed": "✓", "missed": "✗", "warned": "!", "waived": "·"}
 _ASCII_MARKS = {"passed": "+", "missed": "x", "warned": "!", "waived": "-"}

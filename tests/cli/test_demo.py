@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import fitgate
-from fitgate_callbacks.demo import run_demo
+from fitgate.gate import evaluate
+from fitgate_callbacks.demo import STRICT, run_demo
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -101,3 +102,13 @@ def test_the_demo_gives_the_same_numbers_for_the_same_seed(deployed: tuple[Path,
         curves.append(fitgate.Store(str(runs)).latest().metrics(["train_loss"])["value"].to_pylist())
     assert curves[0] == first[: len(curves[0])]
     assert curves[1] != curves[0]
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+def test_the_demo_ends_as_meant_with_any_seed(tmp_path: Path) -> None:
+    """A dozen seeds deploy, and none comes near what --strict asks for."""
+    for seed in range(12):
+        decision = run_demo(strict=False, runs=tmp_path / "runs", deploy=tmp_path / "deploy", epochs=15, seed=seed)
+        assert decision.verdict == "deploy", (seed, decision.reasons)
+        assert evaluate(STRICT, decision.metrics).verdict == "improve", seed

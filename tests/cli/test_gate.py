@@ -51,3 +51,14 @@ def test_a_report_is_printed_written_or_given_as_json(root: Path, tmp_path: Path
     assert content["verdict"] == "improve"
     assert [check["passed"] for check in content["checks"]] == [False, True]
     assert json.loads(invoke("report", RUN, "--root", root, "--json").stdout)["verdict"] is None
+
+
+def test_on_a_terminal_the_report_is_dressed_up(root: Path, invoke: Any) -> None:
+    """Headings and tables instead of Markdown's signs."""
+    done = invoke(
+        "report", "net-20261123-090000-sad-fox", "--root", root, env={"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm-256color"}
+    )
+    assert done.exit_code == 0
+    assert "\x1b[" in done.stdout
+    assert "# Improve" not in done.stdout
+    assert "Improve: net" in done.stdout

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,16 @@ def test_a_flat_curve_is_drawn_without_a_word_of_the_plotting_library(
     console.print(curve_of(chart, width=80, colour=False))
     assert ("┈" * 20 in console.export_text()) is bool(required)
     assert capfd.readouterr() == ("", "")
+
+
+def test_colours_leave_the_terminals_ground_alone() -> None:
+    """Lines, threshold and mark are coloured in front only, so that they show on dark and light."""
+    line = Line(role="validation", stage="validate", name="acc", steps=(1, 2, 3), values=(0.5, 0.7, 0.6), points=3)
+    chart = Chart(title="acc", better_high=True, lines=(line,), required=((0.65, "acc >= 0.65"),), judged_step=2, judged_value=0.7)
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="256", record=True)
+    console.print(curve_of(chart, width=80, colour=True))
+    text = console.export_text(styles=True)
+    codes = {code for sequence in re.findall(r"\x1b\[([0-9;]*)m", text) for code in sequence.split(";")}
+    assert {"31", "32"} <= codes
+    assert not codes & {"48", *map(str, range(40, 48)), *map(str, range(100, 108))}
+    assert text.count("◆") == 2

@@ -77,6 +77,7 @@ def test_a_terminal_without_utf_8_gets_ascii_marks() -> None:
 def test_a_command_can_be_run_whether_the_environment_is_active_or_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The bare name where PATH leads to this environment's own script, else its path."""
     scripts = Path(sysconfig.get_path("scripts"))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(scripts))
     assert command_line("fitgate", "show", "a run") == "fitgate show 'a run'"
     monkeypatch.setenv("PATH", str(tmp_path))

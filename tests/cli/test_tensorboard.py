@@ -8,17 +8,26 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 import fitgate
+from fitgate.store._open import open_recorder
+from fitgate.store._run_file import Attempt, RunInfo, write_run_info
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
+from fitgate.tensorboard import EventWriter
 
 RUN = "net-20261123-090000-sad-fox"
 
@@ -60,34 +69,85 @@ def test_a_broken_mirror_is_replaced(tmp_path: Path, invoke: Any) -> None:
     assert not events.exists()
 
 
-def test_what_somebody_else_wrote_stays(root: Path, invoke: Any) -> None:
-    """A file with a tag that the run never recorded, or with something else than scalars, is left alone."""
-    for tag, value in (("weights", {"simple_value": 1.0}), ("val_acc", {"image": Summary.Image(width=1, height=1)})):
-        writer = EventFileWriter(str(root / RUN), filename_suffix=f".{tag}")
-        writer.add_event(Event(step=1, summary=Summary(value=[Summary.Value(tag=tag, **value)])))
-        writer.close()
-    before = set((root / RUN).glob("events*"))
-    assert "2 with other content stay" in invoke("tensorboard", root, "--rebuild").stdout
-    after = set((root / RUN).glob("events*"))
-    assert before < after
-    assert len(after - before) == 1
+def test_whatever_else_the_files_hold_goes_over(root: Path, invoke: Any) -> None:
+    """Pictures, another tag, a tensor under a metric's own tag, hyperparameters: in the new file as they were, once."""
+    invoke("tensorboard", root, "--rebuild")
+    values = [
+        Summary.Value(tag="weights", simple_value=1.0),
+        Summary.Value(tag="digit", image=Summary.Image(width=1, height=1, encoded_image_string=b"png")),
+        scalar_pb("val_acc", 0.5).value[0],
+        hparams_pb({"lr": 0.1}).value[0],
+    ]
+    writer = EventFileWriter(str(root / RUN))
+    point = Summary.Value(tag="val_acc", simple_value=99.0)  # not what Parquet says
+    for together in ([values[0]], [point], [values[1]], [point, values[2]], [values[3]]):
+        writer.add_event(Event(step=1, summary=Summary(value=together)))
+    writer.close()
+    for _ in range(2):
+        assert f"{RUN}: 48 points and 4 other events" in invoke("tensorboard", root, "--rebuild").stdout
+        (events,) = (root / RUN).glob("events*")
+        written = [value for event in LegacyEventFileLoader(str(events)).Load() for value in event.summary.value]
+        assert [value for value in written if value in values] == values
+        points = _points(root / RUN)
+        assert points.pop("weights") == [(1, 1.0)]
+        assert points == _recorded(root, RUN)
 
 
-def test_a_running_run_is_left_alone(tmp_path: Path, invoke: Any) -> None:
-    """Its own writer has the file open."""
+def test_what_a_resume_went_back_behind_is_gone_and_nothing_else(tmp_path: Path, invoke: Any) -> None:
+    """Two attempts, the second from step 4: TensorBoard shows the points that count, though the old files said to forget some."""
+    began = datetime.now(UTC)
+    for attempt, steps in ((0, range(8)), (1, range(4, 6))):
+        records = [Record("train", s, s + 1, 0, 1000 * attempt + s, ("loss",), (s + 10.0 * attempt,)) for s in steps]
+        for writer in (
+            SegmentWriter(tmp_path / "r" / "metrics", run_id="r", attempt=attempt),
+            EventWriter(tmp_path / "r", purge_from=4 if attempt else None),
+        ):
+            writer.write(records)
+            writer.close()
+    attempts = (Attempt(number=0, started=began), Attempt(number=1, started=began, resumed_step=4))
+    write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="completed", created=began, updated=began, attempts=attempts))
+    invoke("tensorboard", tmp_path, "--rebuild")
+    assert _points(tmp_path / "r") == {"loss": [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0), (4, 14.0), (5, 15.0)]}
+
+
+def test_a_file_that_holds_no_events_stays(root: Path, invoke: Any) -> None:
+    """Whatever it is, it isn't ours."""
+    stranger = root / RUN / "events.out.tfevents.notes"
+    stranger.write_text("not an event file")
+    invoke("tensorboard", root, "--rebuild")
+    assert stranger.read_text() == "not an event file"
+    assert len(list((root / RUN).glob("events*"))) == 2
+
+
+def test_a_running_run_and_an_empty_one_are_left_alone(tmp_path: Path, invoke: Any) -> None:
+    """The first one's own writer has the file open."""
     with fitgate.start_run(tmp_path) as run:
         run.log_metric("loss", 1.0)
         run.flush()
         before = list(run.path.glob("events*"))
         assert "running" in invoke("tensorboard", tmp_path, "--rebuild").stdout
         assert list(run.path.glob("events*")) == before
+    with fitgate.start_run(tmp_path / "other"):
+        pass
+    assert "no points" in invoke("tensorboard", tmp_path / "other", "--rebuild").stdout
+
+
+def test_a_rebuild_that_fails_leaves_everything_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch, invoke: Any) -> None:
+    """The disk is full in the middle of the new file: the old one stays, and nothing half-made beside it."""
+    invoke("tensorboard", root, "--rebuild")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def full(source: Any, target: Any) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fitgate.cli._rebuild.shutil.copyfile", full)
+    assert invoke("tensorboard", root, "--rebuild").exit_code != 0
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
 def test_validation_values_keep_their_own_tag(tmp_path: Path, invoke: Any) -> None:
     """Where one name stands in two stages and the old events tell them apart, so do the new ones."""
-    from fitgate.store._open import open_recorder  # noqa: PLC0415 - for this alone
-    from fitgate.store._schema import Record  # noqa: PLC0415
-
     recorder = open_recorder(tmp_path / "r", tags={("validate", "accuracy"): "accuracy/validate"})
     for step in range(3):
         recorder.record(Record("train", step, step + 1, 0, 1000 + step, ("accuracy",), (0.1 * step,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -16,11 +17,13 @@ HEIGHT = 12
 MOST_COLUMNS = 110
 _COLOURS = {"train": "blue", "validation": "green"}
 _REQUIRED = "red"
+_REQUIRED_SIGN = "┈"
 # Without colours, the marker tells two lines apart.
 _PLAIN_MARKERS = {"train": "·", "validation": "braille"}
 _TICKS = 5
 _ROOM = 0.04
-_JUDGED = "◆"
+_JUDGED = "yellow"
+_JUDGED_SIGN = "◆"
 
 
 def curve_of(chart: Chart, *, width: int, colour: bool) -> RenderableType:
@@ -41,44 +44,52 @@ def _legend(chart: Chart, *, colour: bool) -> Text:
         sign = "━━" if colour or line.role == "validation" else "··"
         text.append(sign, _COLOURS[line.role]).append(f" {line.name}   ", "bold" if line.role == "validation" else "")
     for _, required in chart.required:
-        text.append("┈┈", _REQUIRED).append(f" {required}   ")
+        text.append(2 * _REQUIRED_SIGN, _REQUIRED).append(f" {required}   ")
     if chart.judged_value is not None:
-        text.append(_JUDGED).append(f" judged: {chart.judged_value:.4g}")
+        text.append(_JUDGED_SIGN, _JUDGED).append(f" judged: {chart.judged_value:.4g}")
     return text
 
 
 def _canvas(chart: Chart, *, width: int, colour: bool) -> str:
     import plotext  # noqa: PLC0415 - a fifth of a second that only curves need
 
-    def marker(sign: str, name: str | None) -> Any:  # noqa: ANN401 - plotext has no types
-        return plotext.marker(sign, pixel=plotext.pixel(foreground=name) if colour and name else None)
+    def marker(sign: str, name: str) -> Any:  # noqa: ANN401 - plotext has no types
+        return plotext.marker(sign, pixel=plotext.pixel(foreground=name) if colour else None)
 
     figure = plotext.figure
     figure.clear()
     figure.plot_size(width, HEIGHT)
     figure.theme("simple" if colour else "colorless")
+    # Not plotext's own line(), which lays a white ground under it whatever its pixel says.
+    steps = np.linspace(*_extent(chart), width).tolist()
+    for number, _ in chart.required:
+        figure.draw(figure.signal(steps, [number] * width, marker=marker(_REQUIRED_SIGN, _REQUIRED)))
     for line in chart.lines:
         sign = "braille" if colour else _PLAIN_MARKERS[line.role]
         figure.draw(figure.signal(list(line.steps), list(line.values), marker=marker(sign, _COLOURS[line.role])).lines())
-    for number, _ in chart.required:
-        figure.line(number, "horizontal", style="dotted", pixel=plotext.pixel(foreground=_REQUIRED) if colour else None)
     if chart.judged_value is not None:
-        figure.draw(figure.signal([chart.judged_step], [chart.judged_value], marker=marker(_JUDGED, None)))
+        figure.draw(figure.signal([chart.judged_step], [chart.judged_value], marker=marker(_JUDGED_SIGN, _JUDGED)))
     _set_rulers(figure, chart)
     return str(figure.build().string(not colour))
 
 
-def _set_rulers(figure: Any, chart: Chart) -> None:  # noqa: ANN401 - plotext has no types
+def _extent(chart: Chart) -> tuple[int, int]:
+    """The first and the last step; a curve that stands still gets room on both sides."""
     steps = [step for line in chart.lines for step in line.steps]
+    first, last = min(steps), max(steps)
+    return (first, last) if first < last else (first - 1, last + 1)
+
+
+def _set_rulers(figure: Any, chart: Chart) -> None:  # noqa: ANN401 - plotext has no types
+    first, last = _extent(chart)
     values = [value for line in chart.lines for value in line.values] + [number for number, _ in chart.required]
     low, high = min(values), max(values)
     # Room above and below, so that a threshold at the edge is not taken for the frame; a flat curve lies in the middle.
     room = (high - low) * _ROOM or 1.0
-    for axis, ticks in (("x", round_ticks(min(steps), max(steps), smallest=1)), ("y", round_ticks(low, high))):
+    for axis, ticks in (("x", round_ticks(first, last, smallest=1)), ("y", round_ticks(low, high))):
         figure.ruler(axis).ticks(list(ticks), [f"{tick:.6g}" for tick in ticks])
     figure.ruler("y").lim(low - room, high + room)
-    if min(steps) == max(steps):
-        figure.ruler("x").lim(min(steps) - 1, max(steps) + 1)
+    figure.ruler("x").lim(first, last)
 
 
 def round_ticks(low: float, high: float, *, smallest: float = 0.0) -> tuple[float, ...]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from fitgate.errors import StoreError
 from fitgate.store import Run
@@ -25,8 +28,8 @@ _TOGETHER = ("stage", "step", "global_step", "epoch", "wall_time")
 def rebuild_events(run: Run) -> str:
     """Replace a run's event files by one made from the points that count.
 
-    The new file is whole under its name before any old one goes. An event file that holds anything else than this
-    run's metrics, such as pictures that somebody wrote beside them, stays.
+    What else the old files hold goes over as it stands: hyperparameters, a decision, pictures that somebody wrote beside
+    the points. The new file is whole under its name before any old one goes.
 
     Args:
         run: of a local store.
@@ -47,25 +50,52 @@ def rebuild_events(run: Run) -> str:
     if not table.num_rows:
         return "left alone, it has no points"
     names = {str(name) for name in table["name"].unique().to_pylist()}
-    old = sorted(folder.glob("events.out.tfevents.*"))
-    tags_of = {path: _scalar_tags(path) for path in old}
-    known = names | {_split_tag(name) for name in names}
-    ours = [path for path, tags in tags_of.items() if tags is not None and tags <= known]
-    used = set().union(*(tags_of[path] or () for path in ours))
-    _write(folder, table, {("validate", name): _split_tag(name) for name in names if _split_tag(name) in used})
-    for path in ours:
+    read = {path: _events(path) for path in sorted(folder.glob("events.out.tfevents.*"))}
+    old = [path for path, events in read.items() if events]  # the others are no event files, whatever they are
+    points, rest = _split([event for path in old for event in read[path]], names | {_validation_tag(name) for name in names})
+    tags = {("validate", name): _validation_tag(name) for name in names if _validation_tag(name) in points}
+    _write(folder, table, tags, rest)
+    for path in old:
         path.unlink()
-    kept = f"; {len(old) - len(ours)} with other content stay" if len(ours) < len(old) else ""
+    kept = f" and {len(rest)} other events" if rest else ""
     return f"{table.num_rows} points{kept}"
 
 
-def _write(folder: Path, table: pa.Table, tags: dict[tuple[str, str], str]) -> None:
+def _events(path: Path) -> list[Event]:
+    """Every event that can be read: of a file that was cut off, those before the cut."""
+    return list(LegacyEventFileLoader(str(path)).Load())
+
+
+def _split(events: Iterable[Event], tags: set[str]) -> tuple[set[str], list[Event]]:
+    """Which of the tags have points in these events, and the events without those points.
+
+    A file's own head is left out, and so is where a resume told TensorBoard to forget: only points that count are written.
+    """
+    found: set[str] = set()
+    rest = []
+    for event in events:
+        if event.WhichOneof("what") in {"file_version", "session_log"}:
+            continue
+        points = [value for value in event.summary.value if value.tag in tags and value.WhichOneof("value") == "simple_value"]
+        found.update(value.tag for value in points)
+        for value in points:
+            event.summary.value.remove(value)
+        if not points or event.summary.value:
+            rest.append(event)
+    return found, rest
+
+
+def _write(folder: Path, table: pa.Table, tags: Mapping[tuple[str, str], str], rest: Iterable[Event]) -> None:
     # Made elsewhere: TensorBoard, which may be watching, takes every file with "tfevents" in its name.
     with tempfile.TemporaryDirectory() as workshop:
         writer = EventWriter(Path(workshop), tags=tags)
         writer.write(list(_records(table)))
         writer.close()
         (made,) = Path(workshop).iterdir()
+        with made.open("ab") as file:
+            records = RecordWriter(file)
+            for event in rest:
+                records.write(event.SerializeToString())
         handle, temporary = tempfile.mkstemp(prefix=".rebuild-", dir=folder)
         os.close(handle)
         try:
@@ -87,19 +117,6 @@ def _records(table: pa.Table) -> Iterator[Record]:
         yield Record(stage, step, global_step, epoch, wall_time, names, values)
 
 
-def _scalar_tags(path: Path) -> set[str] | None:
-    """The tags in an event file; None where it holds something else than scalars, or can't be read."""
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader  # noqa: PLC0415 - only here events are read
-
-    tags = set()
-    for event in LegacyEventFileLoader(str(path)).Load():
-        for value in event.summary.value:
-            if value.WhichOneof("value") != "simple_value":
-                return None
-            tags.add(value.tag)
-    return tags
-
-
-def _split_tag(name: str) -> str:
+def _validation_tag(name: str) -> str:
     """The tag of a metric's validation values where training has the same name."""
     return f"{name}/validate"
