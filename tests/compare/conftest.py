@@ -58,9 +58,10 @@ def make_run(tmp_path: Path) -> MakeRun:
         write_run_info(folder, info)
         if thresholds:
             checks = [
-                {"metric": t.metric, "op": t.op, "threshold": str(t), "warn": t.warn} for t in map(fitgate.Threshold.parse, thresholds)
+                {"metric": t.metric, "op": t.op, "threshold": str(t), "warn": t.warn, "passed": True, "reason": str(t)}
+                for t in map(fitgate.Threshold.parse, thresholds)
             ]
-            (folder / "gate.json").write_text(json.dumps({"verdict": verdict, "checks": checks}))
+            (folder / "gate.json").write_text(json.dumps({"run_id": run_id, "verdict": verdict, "checks": checks}))
         return fitgate.Store(str(tmp_path)).run(run_id)
 
     return make

@@ -34,8 +34,8 @@ def test_a_threshold_that_only_warns_does_not_choose(make_run: MakeRun, tmp_path
     """Nor does one on the exported files; the checkpoint's monitor is next."""
     run = make_run("a", {"val_f1": [0.1], "val_loss": [0.3]}, thresholds=["artifact.size_mb <= 3"], monitor=("val_loss", "min"))
     gate = tmp_path / "a" / "gate.json"
-    check = '{"metric": "val_f1", "op": ">=", "threshold": "val_f1 >= 0.5", "warn": true}'
-    gate.write_text('{"verdict": "deploy", "checks": [' + check + "]}")
+    check = '{"metric": "val_f1", "op": ">=", "threshold": "val_f1 >= 0.5", "warn": true, "passed": true, "reason": ""}'
+    gate.write_text('{"run_id": "a", "verdict": "deploy", "checks": [' + check + "]}")
     assert chosen(run) == ("val_loss", "validate", "min")
     assert "chosen by it" in str(compare([run]).metric.why)
 

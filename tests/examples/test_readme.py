@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 import fitgate
+from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.cli import COMMANDS, app
 from fitgate_callbacks.demo import DigitsNet, digits_loaders
 
@@ -38,6 +39,12 @@ class Digits(pl.LightningDataModule):
         return digits_loaders()[1]
 
 
+def _trainer(**options: Any) -> pl.Trainer:
+    """A short fit that anything passes."""
+    callbacks: list[Any] = [MetricsCallback("runs"), GateCallback(["val_acc >= 0"], dirpath="deploy", model_name="digits", **options)]
+    return pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu", callbacks=callbacks)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where every Python block of the README has run, in one session."""
@@ -45,13 +52,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pl.seed_everything(0, verbose=False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many times quicker for a net this small
-    names: dict[str, Any] = {"model": DigitsNet(), "data": Digits()}
+    data = Digits()
+    names: dict[str, Any] = {"model": DigitsNet(), "data": data, "make_trainer": _trainer, "Net": lambda lr: DigitsNet(lr=lr)}
+    names["images"] = digits_loaders()[1].dataset[:][0].numpy()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("main", "wide", "narrow"):  # runs that the reader has, with names of their own
             with fitgate.start_run("runs", name=name) as run:
                 run.log_metrics({"val_acc": 0.9, "val_loss": 0.3}, step=1)
         for block in _blocks("python"):
+            if "open_model" in block:
+                _trainer(formats=("torch_export",)).fit(DigitsNet(), datamodule=data)
             exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own page
     assert names["gate"].decision.verdict == "deploy"
     assert names["decision"].reasons == ("loss <= 0.3: got 0.35, misses by 0.05",)
@@ -74,7 +85,9 @@ def test_the_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.execv", lambda program, arguments: started.append([program, *arguments]))
     lines = [re.split(r"\s{2,}|\s#", line)[0] for block in _blocks("") for line in block.splitlines() if line.startswith("fitgate ")]
     named = {shlex.split(line)[1] for line in lines}
-    assert {"runs", "show", "gate", "report", "tensorboard"} <= named <= {command.name for command in COMMANDS}
+    assert (
+        {"runs", "show", "gate", "report", "tensorboard", "models", "verify", "rollback"} <= named <= {command.name for command in COMMANDS}
+    )
     for line in lines:
         done = CliRunner().invoke(app, shlex.split(line)[1:])
         assert done.exit_code in {0, 1}, (line, done.output)

@@ -28,7 +28,7 @@ _MAGIC = b"PAR1"
 _LEVEL_SEALED, _LEVEL_OPEN = 3, 1
 
 _DELTA = ("attempt", "rank", "step", "global_step", "epoch", "wall_time")
-_STATISTICS = ("run_id", "attempt", "rank", "stage", "name", "step", "global_step", "epoch")
+_STATISTICS = ("run_id", "attempt", "rank", "stage", "name", "step", "global_step", "epoch", "wall_time")
 
 
 def encode(tables: Iterable[pa.Table], *, sealed: bool) -> list[bytes | memoryview]:
