@@ -27,7 +27,7 @@ _QUICK_STEPS = 100
 
 def bench(
     *,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a fit, beyond those of the short one it is compared with.")] = 4_000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a fit, beyond those of the short one it is compared with.")] = 2_000,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds. Fewer than 15 leave wide intervals.")] = 15,
     metrics: Annotated[list[int] | None, typer.Option(min=1, help="Values logged a step; may be given several times.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A part of a tracker's name; may be given several times.")] = None,
