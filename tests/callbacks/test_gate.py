@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +162,25 @@ def test_mistakes_end_before_training(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="2 ModelCheckpoints"):
         _fit(tmp_path, ["val_acc >= 0.8"], ModelCheckpoint(tmp_path / "other", monitor="val_acc", mode="min"))
+
+
+def test_the_callbacks_alone_load_no_file_lock() -> None:
+    """Some versions of filelock add an audit hook to the process, which slows every step of every fit; only publishing needs it."""
+    code = "import sys, fitgate.callbacks; print('filelock' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_hook_of_a_subclass_is_called(tmp_path: Path) -> None:
+    """Those that we don't need are not callable, so that a Trainer passes them over at each step; one's own is."""
+    called = []
+
+    class Mine(MetricsCallback):
+        def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+            called.append(trainer.global_step)
+
+    pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Mine(tmp_path)]
+    ).fit(Scripted(), _loader(), _loader())
+    assert called == [0, 1, 2, 3, 4]
+    assert not callable(MetricsCallback(tmp_path).on_after_backward)

@@ -11,11 +11,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import LOCK, STAGING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["Staging", "locked", "new_staging", "remove_stale"]
 
@@ -47,6 +49,8 @@ def locked(model_dir: Path) -> Iterator[None]:
     Raises:
         RegistryError: another process has held it for two minutes.
     """
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - see _lock_of
+
     try:
         with FileLock(model_dir / LOCK, timeout=_PATIENCE_S):
             yield
@@ -71,6 +75,8 @@ def remove_stale(model_dir: Path) -> None:
     """Remove the stagings that killed publishers left; a living one's stays."""
     if not any(model_dir.glob(f"{STAGING}*")):
         return
+    from filelock import Timeout  # noqa: PLC0415 - see _lock_of
+
     with locked(model_dir):
         for folder in {path.with_name(path.name.removesuffix(".lock")) for path in model_dir.glob(f"{STAGING}*")}:
             lock = _lock_of(folder)
@@ -82,4 +88,8 @@ def remove_stale(model_dir: Path) -> None:
 
 
 def _lock_of(folder: Path) -> BaseFileLock:
+    # Loaded only to publish: some of its versions add an audit hook to the process, which costs each later call of `id`
+    # half a microsecond, and a training step makes hundreds.
+    from filelock import FileLock  # noqa: PLC0415
+
     return FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
