@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.registry._versions import publish_version
 
 from fitgate.cli import COMMANDS
+from tests.registry._versions import publish_version
 
 HEAVY = ("torch", "pytorch_lightning", "lightning", "matplotlib")
 
