@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -43,20 +44,26 @@ def _release(model_dir: Path, text: str) -> int:
     return publish(staging, model_dir, why=text)
 
 
-def _release_and_die(model_dir: Path, at: int, action: str) -> None:
-    """In a child: SIGKILL at the `at`-th thing that is asked of the file system under `model_dir`."""
-    count = 0
+_STEPS = {
+    "open",
+    "write",
+    "close",
+    "flush",
+    "fsync",
+    "replace",
+    "rename",
+    "mkdir",
+    "rmdir",
+    "unlink",
+    "remove",
+    "chmod",
+    "flock",
+    "symlink",
+}
+"""What a process asks of the file system by these names, and of files that it has open."""
 
-    def audit(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count
-        if event in {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "shutil.rmtree"} and any(
-            isinstance(a, str | Path) and str(a).startswith(str(model_dir)) for a in arguments
-        ):
-            count += 1
-            if count == at:
-                os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(audit)
+def _act(model_dir: Path, action: str) -> None:
     if action == "publish":
         _release(model_dir, "killed")
     elif action == "promote":
@@ -65,14 +72,39 @@ def _release_and_die(model_dir: Path, at: int, action: str) -> None:
         rollback(model_dir)
 
 
-def _kill_at(model_dir: Path, at: int, action: str) -> bool:
-    """Run one in a process of its own; whether it was killed."""
+def _act_to_step(model_dir: Path, action: str, at: int | None, counted: Any) -> None:
+    """In a child: SIGKILL right before the `at`-th thing that is asked of the file system; None only counts them."""
+    count = 0
+
+    def profile(_frame: Any, event: str, function: Any) -> None:
+        nonlocal count
+        if event == "c_call" and function.__name__ in _STEPS:
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(profile)
+    _act(model_dir, action)
+    sys.setprofile(None)
+    counted.value = count
+
+
+def _count_steps(model_dir: Path, action: str) -> int:
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_release_and_die, args=(model_dir, at, action))
+    counted = context.Value("i", 0)
+    process = context.Process(target=_act_to_step, args=(model_dir, action, None, counted))
     process.start()
     process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
-    return process.exitcode != 0
+    assert process.exitcode == 0
+    return int(counted.value)
+
+
+def _kill_at(model_dir: Path, at: int, action: str) -> None:
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_act_to_step, args=(model_dir, action, at, context.Value("i", 0)))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def _assert_whole(model_dir: Path, lives: set[int]) -> None:
@@ -86,31 +118,29 @@ def _assert_whole(model_dir: Path, lives: set[int]) -> None:
     read_history(model_dir)
 
 
-def _kill_at_each_step(tmp_path: Path, action: str, *, every: int) -> int:
-    killed = 0
-    at = 1
-    while True:
-        model_dir = tmp_path / f"{action}-{at}" / "m"
-        assert _release(model_dir, "one") == 1
-        assert _release(model_dir, "two") == 2
-        was_killed = _kill_at(model_dir, at, action)
-        killed += was_killed
+def _kill_at_each_step(tmp_path: Path, action: str, *, most: int | None = None) -> int:
+    """Kill at each step, from the last one backwards: that is where things move. Gives how many were killed."""
+    template = tmp_path / action / "template"
+    assert [_release(template, "one"), _release(template, "two")] == [1, 2]
+    steps = _count_steps(shutil.copytree(template, tmp_path / action / "count"), action)
+    chosen = range(steps, max(0, steps - (most or steps)), -1)
+    for at in chosen:
+        model_dir = shutil.copytree(template, tmp_path / action / str(at))
+        _kill_at(model_dir, at, action)
         _assert_whole(model_dir, {2, 3} if action == "publish" else {1, 2})
         # The next publisher cleans up, gets a number of its own, and leaves everything in step.
         number = _release(model_dir, "next")
         assert read_current(model_dir).version == number  # type: ignore[union-attr]
         assert not verify(model_dir).problems
-        assert not list(model_dir.glob(".staging*"))
+        assert sorted(path.name for path in model_dir.glob(".*")) == [".lock"]
         assert [move.version for move in read_history(model_dir)][-1] == number
-        if not was_killed:
-            return killed
-        at += every
+    return len(chosen)
 
 
-@pytest.mark.parametrize("action", ["publish", "promote", "rollback"])
-def test_killed_at_some_steps_current_names_a_whole_version(tmp_path: Path, action: str) -> None:
-    """A handful of the steps; `make stress` takes each."""
-    assert _kill_at_each_step(tmp_path, action, every=7) >= 2
+@pytest.mark.parametrize(("action", "most"), [("publish", 45), ("promote", 5), ("rollback", 5)])
+def test_killed_at_its_last_steps_current_names_a_whole_version(tmp_path: Path, action: str, most: int) -> None:
+    """Those in which CURRENT, history.jsonl and config.pbtxt are written; `make stress` takes all."""
+    assert _kill_at_each_step(tmp_path, action, most=most) == most
 
 
 @pytest.mark.stress
@@ -121,7 +151,7 @@ def test_killed_at_each_step_two_hundred_times(tmp_path: Path) -> None:
     turn = 0
     while killed < 200:
         for action in ("publish", "promote", "rollback"):
-            killed += _kill_at_each_step(tmp_path / str(turn), action, every=1)
+            killed += _kill_at_each_step(tmp_path / str(turn), action)
         turn += 1
 
 

@@ -121,20 +121,19 @@ def copy_module(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whatever runs inside leaves random number generators and the number of threads as they were."""
+    """Whatever runs inside leaves random number generators as they were."""
     import random  # noqa: PLC0415 - its state alone
 
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    python_state, numpy_state, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002 - the global one is meant
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is meant
     try:
         with torch.random.fork_rng():
             yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_num_threads(threads)
 
 
 def _uncompiled_shell(module: nn.Module) -> nn.Module:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Staging", "locked", "new_staging", "remove_stale"]
 
 _PATIENCE_S = 120.0
+_HALF_WRITTEN = ".*.tmp"  # what `replace_file` has not renamed yet
 
 
 class Staging:
@@ -72,12 +73,15 @@ def new_staging(model_dir: Path, run_id: str) -> Staging:
 
 
 def remove_stale(model_dir: Path) -> None:
-    """Remove the stagings that killed publishers left; a living one's stays."""
-    if not any(model_dir.glob(f"{STAGING}*")):
+    """Remove the stagings that killed publishers left, and files half written; a living publisher's staging stays."""
+    if not any(model_dir.glob(f"{STAGING}*")) and not any(model_dir.glob(_HALF_WRITTEN)):
         return
     from filelock import Timeout  # noqa: PLC0415 - see _lock_of
 
     with locked(model_dir):
+        # Only who holds the lock writes beside the versions, and now that is us.
+        for half in model_dir.glob(_HALF_WRITTEN):
+            half.unlink(missing_ok=True)
         for folder in {path.with_name(path.name.removesuffix(".lock")) for path in model_dir.glob(f"{STAGING}*")}:
             lock = _lock_of(folder)
             try:
