@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from google.protobuf import text_format
 from huggingface_hub import ModelCard
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 from tritonclient.grpc import model_config_pb2
 
 import fitgate
