@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.callbacks._gated import manifest, published
 
 _SCRIPT = """

@@ -13,12 +13,12 @@ import pytorch_lightning as pl
 import torch
 from google.protobuf import text_format
 from huggingface_hub import ModelCard
-from tests.callbacks._gated import Scripted, best, best_path, fit, gate_file, latest, loader, make_trainer, manifest, published
 from torch.utils.data import DataLoader, TensorDataset
 from tritonclient.grpc import model_config_pb2
 
 import fitgate
 from fitgate.callbacks import GateCallback
+from tests.callbacks._gated import Scripted, best, best_path, fit, gate_file, latest, loader, make_trainer, manifest, published
 
 ALL = ("checkpoint", "safetensors", "torch_export", "onnx")
 

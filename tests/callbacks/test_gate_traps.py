@@ -14,11 +14,11 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from safetensors.torch import load_file
-from tests.callbacks._gated import STEPS, Scripted, best, best_path, fit, gate_file, latest, loader, make_trainer, manifest, published
 
 from fitgate.callbacks import GateCallback
 from fitgate.errors import CheckpointError
 from fitgate.gate import judge
+from tests.callbacks._gated import STEPS, Scripted, best, best_path, fit, gate_file, latest, loader, make_trainer, manifest, published
 
 NAN = float("nan")
 
