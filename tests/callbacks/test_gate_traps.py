@@ -206,7 +206,7 @@ def test_a_sigterm_in_on_train_end_never_deploys(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_killed_once_all_is_staged(tmp_path: Path) -> None:
-    """SIGTERM and SIGKILL in another callback's on_fit_end, where Lightning handles signals no more: the next fit cleans up and is version 1."""
+    """SIGTERM and SIGKILL in another callback's on_fit_end, where Lightning handles signals no more: the next fit cleans up, whatever its verdict; the next that passes is version 1."""
     context = multiprocessing.get_context("fork")
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = context.Process(target=_fit_and_die, args=(tmp_path, number))
@@ -215,6 +215,8 @@ def test_a_process_that_is_killed_once_all_is_staged(tmp_path: Path) -> None:
         assert process.exitcode == -number
         assert [name[:9] for name in published(tmp_path) if not name.endswith(".lock")] == [".staging-"]
         assert latest(tmp_path).state == "completed"
+    fit(tmp_path, best(tmp_path, "missed"), thresholds=["val_acc >= 0.99"])
+    assert published(tmp_path) == []
     gate, _ = fit(tmp_path, best(tmp_path))
     assert gate.version == 1
     assert published(tmp_path) == ["1", "CURRENT", "history.jsonl"]
