@@ -130,7 +130,7 @@ def test_a_factor_agrees_with_its_direction(subtests: pytest.Subtests) -> None:
     flat = _curve("train", "loss", list(range(1, 101)), [2.3] * 100)
     longer = _curve("validate", "val_loss", list(range(1, 21)), np.linspace(2, 1, 20).tolist())
     for curve, expected in ((nan, "decrease"), (rising, "decrease"), (flat, "increase")):
-        with subtests.test(curve.value[-1]):
+        with subtests.test(str(curve.value[-1])):
             (suggestion,) = diagnose_evidence(_evidence(curve, hparams={"learning_rate": 0.1})).suggestions
             assert (suggestion.parameter, suggestion.direction) == ("learning_rate", expected)
             assert (suggestion.factor > 1) == (expected == "increase")
