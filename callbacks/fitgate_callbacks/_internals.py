@@ -332,7 +332,7 @@ class _Plan:
         values: list[Any] = []
         for i, metric in enumerate(self._metrics):
             cache = metric._forward_cache  # noqa: SLF001
-            if cache is None or metric.has_reset or (cache is caches[i] and (metric.is_tensor or metric._update_count == self._counts[i])):  # noqa: SLF001
+            if cache is None or (cache is caches[i] and (metric.is_tensor or metric._update_count == self._counts[i])):  # noqa: SLF001
                 kept = list(names[:i]) if kept is None else kept
                 continue
             caches[i] = cache

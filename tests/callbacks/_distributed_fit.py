@@ -97,7 +97,7 @@ class Reports(pl.Callback):
         self._root, self._ours, self._counts = root, ours, counts
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        note = {"run_id": self._ours.run_id, "collectives": [c.counts for c in self._counts]}
+        note = {"run_id": self._ours.run_id, "pid": os.getpid(), "collectives": [c.counts for c in self._counts]}
         (self._root / f"rank{trainer.global_rank}.json").write_text(json.dumps(note))
 
 

@@ -37,7 +37,9 @@ def _assert_one_run_of_rank_0(root: Path) -> None:
     events = EventAccumulator(run.path, size_guidance={"scalars": 0})
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("rank_step")] == [(step, 0.0) for step in range(6)]
-    assert [json.loads((root / f"rank{rank}.json").read_text())["run_id"] for rank in (0, 1)] == [run.id, run.id]
+    notes = [json.loads((root / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert [note["run_id"] for note in notes] == [run.id, run.id]
+    assert run.info.attempts[0].pid == notes[0]["pid"]
 
 
 def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,20 @@ def _fit(callback: MetricsCallback, who: float, *extra: Any) -> pl.Trainer:
     return trainer
 
 
-def _in_child(callback: MetricsCallback, who: float) -> int:
+def _go_on(trainer: pl.Trainer, who: float) -> None:
+    trainer.fit_loop.max_epochs = 2 * EPOCHS
+    trainer.fit(Marks(who), loader(), loader(2))
+
+
+def _in_child(do: Callable[..., Any], *arguments: Any) -> int:
     child = os.fork()
     if child == 0:
+        code = 1
         try:
-            _fit(callback, who)
+            do(*arguments)
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
     return child
 
 
@@ -48,16 +56,15 @@ def _fits_and_forks(root: str, who: float) -> None:
     torch.set_num_threads(1)  # a forked child has none of its parent's threads
     callback = MetricsCallback(root, run_name="same", flush_every_s=0.05)
     trainer = _fit(callback, who)
-    children = [_in_child(callback, who + 0.1), _in_child(callback, who + 0.2)]
-    trainer.fit_loop.max_epochs = 2 * EPOCHS  # meanwhile the parent goes on with its own run
-    trainer.fit(Marks(who), loader(), loader(2))
+    children = [_in_child(_fit, callback, who + 0.1), _in_child(_go_on, trainer, who + 0.2)]
+    _go_on(trainer, who)
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> None:
-    """Two spawned processes with one `run_name` at once, and each forks two that fit with the callback they inherit."""
+    """Two spawned processes with one `run_name` at once, and each forks two: one fits with the callback it inherits, one goes on with the Trainer."""
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_fits_and_forks, args=(str(tmp_path), float(who))) for who in (1, 2)]
     for process in processes:
@@ -69,8 +76,12 @@ def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> N
     for run in fitgate.Store(str(tmp_path)).runs():
         (who,) = set(run.metrics(["who"])["value"].to_pylist())
         found[round(float(who or 0), 1)] = (run.state, len(run.info.attempts), run.metrics(["who"])["step"].to_pylist())
-    once, twice = list(range(EPOCHS * BATCHES)), list(range(2 * EPOCHS * BATCHES))
-    assert found == {who: ("completed", 2, twice) if who in (1, 2) else ("completed", 1, once) for who in (1, 1.1, 1.2, 2, 2.1, 2.2)}
+    steps = list(range(2 * EPOCHS * BATCHES))
+    half = EPOCHS * BATCHES
+    expected = {}
+    for who in (1.0, 2.0):
+        expected |= {who: ("completed", 2, steps), who + 0.1: ("completed", 1, steps[:half]), who + 0.2: ("completed", 1, steps[half:])}
+    assert found == expected
 
 
 def test_two_trainers_in_one_process(tmp_path: Path) -> None:
