@@ -115,7 +115,7 @@ def _assert_whole(model_dir: Path, lives: set[int]) -> None:
     for number in version_numbers(model_dir):
         verify_version(version_dir(model_dir, number))
     assert {p.path for p in verify(model_dir).problems} <= {"config.pbtxt"}
-    read_history(model_dir)
+    assert [move.version for move in read_history(model_dir)][:2] == [1, 2]
 
 
 def _kill_at_each_step(tmp_path: Path, action: str, *, most: int | None = None) -> int:
