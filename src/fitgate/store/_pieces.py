@@ -67,6 +67,23 @@ class Piece:
     numbers: pa.Table
 
 
+def _open(source: pa.NativeFile) -> tuple[pq.ParquetFile, dict[str, int]]:
+    """The file, and the number of each of its columns."""
+    check_footer(source)
+    try:
+        file = pq.ParquetFile(source, read_dictionary=_TEXTS, pre_buffer=False, page_checksum_verification=True)
+    except KeyError as error:  # one of the texts
+        message = "it lacks columns of a segment: some other file lies here"
+        raise ValueError(message) from error
+    schema = file.metadata.schema
+    index = {schema.column(i).path: i for i in range(file.metadata.num_columns)}
+    missing = [name for name in SCHEMA.names if name not in index]
+    if missing:
+        message = f"it lacks columns of a segment: {', '.join(missing)}"
+        raise ValueError(message)
+    return file, index
+
+
 def read_pieces(source: pa.NativeFile, wanted: Wanted, columns: Sequence[str]) -> list[Piece]:
     """The wanted points of one file.
 
@@ -78,14 +95,8 @@ def read_pieces(source: pa.NativeFile, wanted: Wanted, columns: Sequence[str]) -
     Raises:
         ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
     """
-    check_footer(source)
-    file = pq.ParquetFile(source, read_dictionary=_TEXTS, pre_buffer=False, page_checksum_verification=True)
+    file, index = _open(source)
     metadata = file.metadata
-    index = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    missing = [name for name in SCHEMA.names if name not in index]
-    if missing:
-        message = f"it has no column {', '.join(missing)}"
-        raise ValueError(message)
     alike: list[tuple[int, dict[str, Any]]] = []  # row groups of one series each, by their statistics
     mixed: list[int] = []
     for number in range(metadata.num_row_groups):

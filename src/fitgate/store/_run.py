@@ -113,8 +113,8 @@ class Run:
 
 
 _WHAT_TO_DO = (
-    "All other files of this run, and all other runs, are whole. To read the rest of this run, move what is damaged out of its "
-    "metrics folder; the points it held are then missing here, but stand in the run's TensorBoard events as float32."
+    "Other files of this run and other runs stay readable. To read the rest of this run, move what is damaged out of its metrics folder; "
+    "the points it held are then missing here, but the run's TensorBoard events have them as float32."
 )
 
 

@@ -1,0 +1,148 @@
+"""Damaged files: a reader is told which and what to do, and never gets wrong points."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import fitgate
+from fitgate.store._parquet import encode
+from fitgate.store._schema import Record
+from fitgate.store._segments import SegmentWriter
+
+
+def _run(root: Path, steps: int = 300) -> tuple[fitgate.Run, list[Path]]:
+    """A run of several files."""
+    with fitgate.start_run(root, tensorboard=False) as run:
+        pass
+    writer = SegmentWriter(run.path / "metrics", run_id=run.id, sealed_rows=steps // 2)
+    for step in range(steps):
+        writer.write([Record("train", step, step, 0, step * 1_000_000, ("acc", "loss"), ((step * 0.618) % 1, 1 / (step + 1)))])
+    writer.close()
+    return fitgate.Store(root).run(run.id), sorted((run.path / "metrics").iterdir())
+
+
+@pytest.mark.parametrize("left", [0, 3, 8, 100, -1, -8, -20])
+def test_a_file_cut_short_is_named_with_what_to_do(tmp_path: Path, left: int) -> None:
+    """From empty to all but the last byte; other runs are read as ever, and so is the rest of this one."""
+    run, files = _run(tmp_path)
+    with fitgate.start_run(tmp_path) as other:
+        other.log_metric("loss", 1.0)
+    whole = run.metrics().num_rows
+    cut = files[1]
+    cut.write_bytes(cut.read_bytes()[:left])
+    with pytest.raises(fitgate.StoreError) as caught:
+        run.metrics()
+    assert str(cut) in str(caught.value)
+    assert "move what is damaged out of its metrics folder" in str(caught.value)
+    assert fitgate.Store(tmp_path).run(other.id).metrics().num_rows == 1
+    shutil.move(cut, tmp_path / "away.parquet")
+    assert 0 < run.metrics().num_rows < whole
+
+
+def test_all_damaged_files_are_named_at_once(tmp_path: Path) -> None:
+    """Not one at each try."""
+    run, files = _run(tmp_path)
+    for path in files[:2]:
+        path.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    with pytest.raises(fitgate.StoreError) as caught:
+        run.metrics()
+    assert [str(path) in str(caught.value) for path in files[:3]] == [True, True, False]
+
+
+def test_a_file_that_is_no_segment_is_named(tmp_path: Path) -> None:
+    """A whole Parquet file with other columns."""
+    run, _ = _run(tmp_path)
+    stray = Path(run.path) / "metrics" / "stray.parquet"
+    pq.write_table(pa.table({"a": [1]}), stray)
+    with pytest.raises(fitgate.StoreError, match=r"stray.parquet can't be read: it lacks columns of a segment"):
+        run.metrics()
+
+
+_FLIP = """
+import sys
+from pathlib import Path
+import fitgate
+from fitgate.errors import StoreError
+root, path, seed, tries = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+import random
+rng = random.Random(seed)
+run = fitgate.Store(root).latest()
+good = path.read_bytes()
+expected, one = run.metrics(), run.metrics(["loss"], stage="train")
+told = same = 0
+every = range(len(good)) if tries == 0 else sorted(rng.sample(range(len(good)), tries))
+for place in every:
+    bad = bytearray(good)
+    bad[place] ^= 1 << rng.randrange(8)
+    path.write_bytes(bad)
+    for wanted, read in ((expected, lambda: run.metrics()), (one, lambda: run.metrics(["loss"], stage="train"))):
+        try:
+            table = read()
+        except StoreError as error:
+            assert path.name in str(error)
+            told += 1
+        else:
+            assert table.equals(wanted), f"bit flipped in byte {place} of {len(good)}: other points, and nobody says so"
+            same += 1
+print(told, same)
+"""
+
+
+def _flip(tmp_path: Path, tries: int) -> tuple[int, int]:
+    _, files = _run(tmp_path)
+    command = [sys.executable, "-c", _FLIP, str(tmp_path), str(files[0]), "7", str(tries)]
+    # In a process of its own: what a damaged file does to a reader may be worse than an exception.
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told, same = map(int, done.stdout.split())
+    return told, same
+
+
+def test_a_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
+    """Four hundred bytes all over the file, footer included: an error that names the file, or exactly the same points."""
+    told, _ = _flip(tmp_path, tries=400)
+    assert told > 400
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1200)
+def test_any_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
+    """Every byte of the file."""
+    told, same = _flip(tmp_path, tries=0)
+    assert told > same
+
+
+def test_readers_that_know_nothing_of_the_footer_checksum_read_all(tmp_path: Path) -> None:
+    """The eight bytes before the footer are in nobody's way."""
+    run, files = _run(tmp_path)
+    data = files[0].read_bytes()
+    length = int.from_bytes(data[-8:-4], "little")
+    assert data[-8 - length - 8 : -8 - length - 4] == b"fgt1"
+    (count,) = duckdb.connect().execute(f"select count(*) from read_parquet('{run.path}/metrics/*.parquet')").fetchone() or (0,)  # noqa: S608
+    assert count == run.metrics().num_rows
+
+
+def test_a_file_rewritten_by_another_tool_is_read(tmp_path: Path) -> None:
+    """DuckDB's own layout: no checksums, rows in another order, other encodings."""
+    run, files = _run(tmp_path)
+    expected = run.metrics()
+    target = tmp_path / "rewritten.parquet"
+    query = f"copy (select * from read_parquet('{files[0]}') order by value) to '{target}' (format parquet)"  # noqa: S608
+    duckdb.connect().execute(query)
+    os.replace(target, files[0])
+    assert run.metrics().equals(expected)
+    assert run.metrics(["loss"], stage="train").equals(expected.filter(pa.compute.field("name") == "loss"))
+
+
+def test_encoding_the_same_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Files are reproducible."""
+    table = pq.read_table(_run(tmp_path)[1][0], read_dictionary=["run_id", "stage", "name"])
+    first, second = (b"".join(encode([table], sealed=True)) for _ in range(2))
+    assert first == second

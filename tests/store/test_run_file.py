@@ -1,0 +1,72 @@
+"""run.json: read by every version that can, refused by those that can't."""
+
+import json
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import fitgate
+from fitgate.store._run_file import FitFacts, RunInfo, read_run_info, write_run_info
+
+
+def _json(tmp_path: Path, **changes: object) -> bytes:
+    with fitgate.start_run(tmp_path) as run:
+        pass
+    content = json.loads((run.path / "run.json").read_bytes())
+    return json.dumps({**content, **changes}).encode()
+
+
+def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+    """On every level of the file."""
+    attempt = {"number": 0, "started": "2026-11-23T08:40:01Z", "cluster": "x"}
+    info = read_run_info(_json(tmp_path, mood="good", attempts=[attempt], fit={"global_step": 8, "weather": []}), "run.json")
+    assert info.fit == FitFacts(global_step=8)
+    assert info.attempts[0].number == 0
+
+
+def test_a_later_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Even where its fields mean something else by then."""
+    with pytest.raises(
+        fitgate.StoreError, match=r"run.json is of format 2, and this version of fitgate reads formats up to 1; install a newer"
+    ):
+        read_run_info(_json(tmp_path, format=2, created=17, state=["new"]), "run.json")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}'])
+def test_a_damaged_file_is_named(data: bytes) -> None:
+    """One clear error."""
+    with pytest.raises(fitgate.StoreError, match=r"some/run.json can't be read"):
+        read_run_info(data, "some/run.json")
+
+
+def test_asking_for_a_damaged_run_by_its_id_says_so(tmp_path: Path) -> None:
+    """And not that there is no such run."""
+    with fitgate.start_run(tmp_path) as run:
+        pass
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(fitgate.StoreError, match=r"run.json can't be read"):
+        fitgate.Store(tmp_path).run(run.id)
+
+
+def test_readers_see_a_whole_file_at_every_instant(tmp_path: Path) -> None:
+    """While it is rewritten as quickly as possible."""
+    now = datetime.now(UTC)
+    info = RunInfo(id="r", name="r", state="running", created=now, updated=now, hparams={"text": "x" * 50_000})
+    write_run_info(tmp_path, info)
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        while not stop.is_set():
+            write_run_info(tmp_path, info)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        for _ in range(300):
+            assert read_run_info((tmp_path / "run.json").read_bytes(), "run.json") == info
+    finally:
+        stop.set()
+        writer.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
