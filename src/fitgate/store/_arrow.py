@@ -31,12 +31,12 @@ def _text_array(texts: Sequence[str]) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(encoded), _buffer(offsets), _buffer(b"".join(encoded)))
 
 
-def repeated_texts(texts: Sequence[str], lengths: npt.NDArray[np.int64]) -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
-    """Each text as often as its length says, one after the other, dictionary-encoded."""
+def repeated_texts(texts: Sequence[str], lengths: npt.NDArray[np.int64], *, unused: str = "") -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
+    """Each text as often as its length says, one after the other, dictionary-encoded; the dictionary also holds `unused`, if any."""
     distinct = sorted(set(texts))
     index = {text: i for i, text in enumerate(distinct)}
     indices = np.repeat(np.array([index[text] for text in texts], dtype=np.int32), lengths)
-    return pa.DictionaryArray.from_arrays(number_array(indices, pa.int32()), _text_array(distinct))
+    return pa.DictionaryArray.from_arrays(number_array(indices, pa.int32()), _text_array([*distinct, *([unused] if unused else [])]))
 
 
 def repeated_text(text: str, rows: int) -> pa.StringArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -69,6 +71,7 @@ class OpenSegment:
         self._rank = rank
         self._series: dict[tuple[str, str], _Series] = {}
         self.rows = 0
+        self._written = 0
 
     def add(self, block: Block) -> None:
         """Take points; a step that is there already gets the new value."""
@@ -98,6 +101,9 @@ class OpenSegment:
         Args:
             by_series: cut row groups where a series ends, for quick reading of one of them; else one table.
         """
+        self._written += 1
+        # A sealed file's bytes follow from its points alone.
+        unused = "" if by_series else _unused(self._written)
         group: list[tuple[str, str]] = []
         rows = 0
         for key in sorted(self._series):
@@ -107,15 +113,15 @@ class OpenSegment:
                 yield self._table(group)
                 group, rows = [], 0
         if group:
-            yield self._table(group)
+            yield self._table(group, unused)
 
-    def _table(self, keys: list[tuple[str, str]]) -> pa.Table:
+    def _table(self, keys: list[tuple[str, str]], unused: str = "") -> pa.Table:
         pieces = [self._series[key].columns() for key in keys]
         axes = np.concatenate([a for a, _ in pieces], axis=1)
         lengths = np.array([len(v) for _, v in pieces])
         rows = axes.shape[1]
         columns = {
-            "run_id": repeated_texts([self._run_id], np.array([rows])),
+            "run_id": repeated_texts([self._run_id], np.array([rows]), unused=unused),
             "attempt": np.full(rows, self._attempt),
             "rank": np.full(rows, self._rank),
             "stage": repeated_texts([stage for _, stage in keys], lengths),
@@ -125,3 +131,12 @@ class OpenSegment:
         }
         arrays = [c if isinstance(c, pa.Array) else number_array(c, SCHEMA.field(name).type) for name, c in columns.items()]
         return pa.table(dict(zip(columns, arrays, strict=True))).select(SCHEMA.names)
+
+
+def _unused(turn: int) -> str:
+    """A text that stands in the file's first dictionary and in no row: all data behind it lies elsewhere than in the file before.
+
+    Some readers (DuckDB, Polars) open a file twice in one query. Replaced in between, the old footer is read with the new data; while
+    only its tail had grown, that made sense now and then, and was a wrong answer. With all of it moved, it is an error.
+    """
+    return "".join(random.Random(turn).choices(string.ascii_letters, k=3 * (turn % 40) + 1))  # noqa: S311 - no secret; zstd must not pack it
