@@ -78,7 +78,7 @@ def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> N
         found[round(float(who or 0), 1)] = (run.state, len(run.info.attempts), run.metrics(["who"])["step"].to_pylist())
     steps = list(range(2 * EPOCHS * BATCHES))
     half = EPOCHS * BATCHES
-    expected = {}
+    expected: dict[float, tuple[str, int, list[int]]] = {}
     for who in (1.0, 2.0):
         expected |= {who: ("completed", 2, steps), who + 0.1: ("completed", 1, steps[:half]), who + 0.2: ("completed", 1, steps[half:])}
     assert found == expected
