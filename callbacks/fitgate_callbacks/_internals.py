@@ -29,6 +29,8 @@ _PATHS = (
     "fit_loop.epoch_loop._batches_that_stepped",
     "fit_loop.epoch_loop._results",
     "fit_loop.epoch_loop._should_check_val_fx",
+    "fit_loop.epoch_loop.automatic_optimization.run",
+    "fit_loop.epoch_loop.manual_optimization.run",
     "fit_loop.epoch_loop.batch_progress.current",
     "fit_loop.epoch_progress.current",
 )
@@ -36,6 +38,9 @@ _PATHS = (
 
 class Listener(Protocol):
     """Who is told what Lightning's loggers are told. Values are floats or, on an accelerator, tensors."""
+
+    def returned(self, outputs: Any, divided_by: int) -> None:  # noqa: ANN401
+        """What the training step has returned, with its loss divided for the gradients' sake."""
 
     def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401
         """After a training batch that loggers record: what was logged since the last, and all names the module logs.
@@ -117,7 +122,7 @@ class LoggerTap:
         self._eval_values: dict[int, StepValues] = {}
         self._sums = dict(sums or {})
         self._in_step = False
-        self._before: list[tuple[str, Any, Any]] = []
+        self._before: list[tuple[Any, str, Any, Any]] = []
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
 
@@ -180,10 +185,10 @@ class LoggerTap:
         return bool(fit_loop._should_accumulate()) and self._trainer.lightning_module.automatic_optimization  # noqa: SLF001
 
     def remove(self) -> None:
-        """Listen no more; the connector is as it was, save for what somebody else has wrapped since."""
+        """Listen no more; the trainer is as it was, save for what somebody else has wrapped since."""
         self._listener = None
-        attributes = self._connector.__dict__
-        for name, ours, before in self._before:
+        for owner, name, ours, before in self._before:
+            attributes = owner.__dict__
             if attributes.get(name) is ours:
                 del attributes[name]
                 if before is not None:
@@ -215,9 +220,31 @@ class LoggerTap:
                 self._tell_all_else(metrics, step)
             log(metrics, step)
 
-        for ours in (update_train_step_metrics, update_eval_step_metrics, log_metrics):
-            self._before.append((ours.__name__, ours, connector.__dict__.get(ours.__name__)))
-            connector.__dict__[ours.__name__] = ours
+        # A hook of our own for what a step returns would cost more than all the rest: Lightning puts a profiler around each.
+        automatic, manual = self._epoch_loop.automatic_optimization, self._epoch_loop.manual_optimization
+        run_automatic, run_manual = automatic.run, manual.run
+
+        def run_automatically(*args: Any) -> Any:  # noqa: ANN401 - whatever the step returns
+            outputs = run_automatic(*args)
+            if self._listener is not None:
+                self._listener.returned(outputs, self._trainer.accumulate_grad_batches)
+            return outputs
+
+        def run_manually(*args: Any) -> Any:  # noqa: ANN401 - likewise
+            outputs = run_manual(*args)
+            if self._listener is not None:
+                self._listener.returned(outputs, 1)
+            return outputs
+
+        self._set(connector, "update_train_step_metrics", update_train_step_metrics)
+        self._set(connector, "update_eval_step_metrics", update_eval_step_metrics)
+        self._set(connector, "log_metrics", log_metrics)
+        self._set(automatic, "run", run_automatically)
+        self._set(manual, "run", run_manually)
+
+    def _set(self, owner: Any, name: str, ours: Any) -> None:  # noqa: ANN401 - an object of Lightning's and a function
+        self._before.append((owner, name, ours, owner.__dict__.get(name)))
+        owner.__dict__[name] = ours
 
     def _tell_train_step(self) -> None:
         listener = self._listener

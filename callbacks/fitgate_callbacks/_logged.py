@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fitgate_callbacks._internals import LoggerTap, finished, missing_path
 from fitgate_callbacks._lightning import Trainer
 from fitgate_callbacks._metric_states import restore_metric_states
+from fitgate_callbacks._outputs import StepOutputs
 from fitgate_callbacks._public import PublicTap
 from fitgate_callbacks._values import number_or_tensor
 
@@ -27,12 +28,6 @@ class Sink(Protocol):
     def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], /, *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - may wait on a device
 
 
-class Extras(Protocol):
-    """Gives further names and values for a training step, told which names the module logs itself."""
-
-    def __call__(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]: ...
-
-
 class LoggedValues:
     """Gives a sink every value that Lightning's loggers would get at `log_every_n_steps=1`, once.
 
@@ -41,9 +36,9 @@ class LoggedValues:
     goes on as well, where Lightning counts one too many after a checkpoint that was made amid a batch.
     """
 
-    def __init__(self, sink: Sink, extras: Extras) -> None:
+    def __init__(self, sink: Sink, outputs: StepOutputs) -> None:
         self._sink = sink
-        self._extras = extras
+        self._outputs = outputs
         self._tap: LoggerTap | PublicTap | None = None
         self._eval_steps: dict[str, int] = {}
         self._next_step: int | None = None
@@ -111,11 +106,15 @@ class LoggedValues:
 
     # A `Listener`'s
 
+    def returned(self, outputs: Any, divided_by: int) -> None:  # noqa: ANN401 - whatever training_step returned
+        """Keep it until the logged values are told."""
+        self._outputs.keep(outputs, divided_by)
+
     def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
         """Add what the module did not log itself."""
         step = self._going_on(step, ahead=0) if self._resumed else step + self._shift
         self._next_step = step + 1
-        extra_names, extra_values = self._extras(own_names)
+        extra_names, extra_values = self._outputs.take(own_names)
         if extra_names:
             # As long as the same names come together, the same tuple is given on.
             if names is not self._joined[0] or extra_names is not self._joined[1]:

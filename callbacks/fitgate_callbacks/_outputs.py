@@ -29,12 +29,19 @@ class StepOutputs:
     def __init__(self, accuracy: tuple[str, str] | None) -> None:
         self._accuracy = accuracy
         self._loss: Any = None
+        self._divided_by = 1
         self._pair: tuple[torch.Tensor, torch.Tensor] | None = None
         self._whole_pass: dict[int, MulticlassAccuracy] = {}
         self._counted: set[str] = set()
 
-    def keep(self, outputs: Any) -> None:  # noqa: ANN401 - whatever training_step returned
-        """Keep what the training step returned."""
+    def keep(self, outputs: Any, divided_by: int = 1) -> None:  # noqa: ANN401 - whatever training_step returned
+        """Keep what the training step returned.
+
+        Args:
+            outputs: a loss, a dict that holds one, or anything in manual optimization.
+            divided_by: by how much Lightning has divided the loss for the gradients' sake.
+        """
+        self._divided_by = divided_by
         self._loss = outputs.get(LOSS) if type(outputs) is dict or isinstance(outputs, Mapping) else outputs
         if self._accuracy is not None and outputs:  # empty after a step that was skipped by returning None
             self._pair = self._scores_and_target(outputs, "training_step")
@@ -44,19 +51,14 @@ class StepOutputs:
         self._loss = self._pair = None
         self._whole_pass = {}
 
-    def take(self, own_names: frozenset[str], accumulated: int) -> tuple[tuple[str, ...], list[Any]]:
-        """The loss and accuracy of the step kept last, save for those that the module logs itself.
-
-        Args:
-            own_names: what the module logs.
-            accumulated: by how much Lightning has divided the loss for the gradients' sake.
-        """
+    def take(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]:
+        """The loss and accuracy of the step kept last, save for those in `own_names`, which the module logs itself."""
         loss, pair = self._loss, self._pair
         self._loss = self._pair = None
         names: tuple[str, ...] = ()
         values: list[Any] = []
         if loss is not None and LOSS not in own_names:
-            number = _number(loss if accumulated == 1 else loss * accumulated)
+            number = _number(loss if self._divided_by == 1 else loss * self._divided_by)
             if number is not None:
                 values.append(number)
                 names = _LOSS_ALONE

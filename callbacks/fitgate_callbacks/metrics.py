@@ -154,11 +154,6 @@ class MetricsCallback(Callback):
         """Open the run."""
         self._begin(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
-        """Keep what the step returned until the logged values are taken, a moment later."""
-        if self._recording.trainer is not None:
-            self._outputs.keep(outputs)
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run for a validation on its own; begin to count the accuracy."""
         if trainer.state.fn == "validate":
@@ -254,7 +249,7 @@ class MetricsCallback(Callback):
     def _renew(self, run_id: str | None = None) -> None:
         self._recording = Recording(self._options, run_id=run_id)
         self._outputs = StepOutputs(self._accuracy)
-        self._logged = LoggedValues(self._recording.take, self._extras)
+        self._logged = LoggedValues(self._recording.take, self._outputs)
         self._evidence = ValidationEvidence(self._recording.take_batches)
         self._validation_set = ValidationSetSeen()
 
@@ -272,12 +267,3 @@ class MetricsCallback(Callback):
         self._outputs.drop()
         self._recording.close(restored=self._restored.get("run_id"))
         self._restored = {}
-
-    def _extras(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]:
-        """The returned loss, and the accuracy of the batch, where the module logs none itself."""
-        trainer = self._recording.trainer
-        if trainer is None:
-            return (), []
-        # Lightning has divided the loss for the gradients' sake, in automatic optimization.
-        factor = trainer.accumulate_grad_batches
-        return self._outputs.take(own_names, factor if factor == 1 or trainer.lightning_module.automatic_optimization else 1)

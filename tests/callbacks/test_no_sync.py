@@ -13,6 +13,7 @@ import torch
 import fitgate_callbacks
 from fitgate.callbacks import MetricsCallback
 from fitgate_callbacks._internals import LoggerTap
+from fitgate_callbacks._outputs import StepOutputs
 from tests.callbacks._fits import QUIET, Net, loader, stored_points
 
 OURS = str(Path(fitgate_callbacks.__file__).parent)
@@ -98,7 +99,7 @@ def test_no_hook_waits_for_a_cuda_device(tmp_path: Path, monkeypatch: pytest.Mon
         (LoggerTap, "_tell_train_step"),
         (LoggerTap, "_tell_eval_step"),
         (LoggerTap, "_tell_all_else"),
-        (MetricsCallback, "on_train_batch_end"),
+        (StepOutputs, "keep"),
         (MetricsCallback, "on_validation_batch_end"),
     ):
         monkeypatch.setattr(owner, name, no_waiting()(getattr(owner, name)))

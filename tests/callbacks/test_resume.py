@@ -101,7 +101,7 @@ def _exit() -> None:
 def _fit(root: Path, *extra: Any, keep: dict[str, Any], ckpt_path: Path | None = None, **options: Any) -> None:
     checkpoint = ModelCheckpoint(root / "checkpoints", save_last=True, save_top_k=-1, **keep)
     settings = {**QUIET, "enable_checkpointing": True, "max_epochs": 3, "limit_val_batches": 4, **options}
-    trainer = pl.Trainer(**settings, logger=False, callbacks=[MetricsCallback(root / "runs"), *extra, checkpoint])
+    trainer = pl.Trainer(**settings, logger=False, callbacks=[*extra, MetricsCallback(root / "runs"), checkpoint])
     # A checkpoint of one's own may be unpickled in full; ours alone needs no more than `weights_only`.
     trainer.fit(SumsUp(), _same_batches(), _same_batches(), ckpt_path=ckpt_path, weights_only=True)
 
