@@ -15,6 +15,10 @@ _SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import fitgate_callbacks.gate as gate_module
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from fitgate import Threshold
+from tests.callbacks import _gated
 from tests.callbacks._gated import Scripted, best, fit
 
 
@@ -49,15 +53,21 @@ class Synced(Scripted):
 rank = int(os.environ["RANK"])
 judge_and_stage, publish = gate_module.judge_and_stage, gate_module.publish
 found = {}
-for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "again"):
+for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "padded", "again"):
     root = Path(sys.argv[1]) / name
     gate_module.judge_and_stage = unpicklable if name == "unpicklable" and rank == 0 else judge_and_stage
     gate_module.publish = full if name == "full" else publish
+    options = {}
+    if name == "padded":  # 21 rows on two ranks: the sampler repeats one, so that both have eleven
+        _gated.loader = lambda: DataLoader(TensorDataset(torch.zeros(21, 4), torch.arange(21) % 3), batch_size=4)
+        options["thresholds"] = [Threshold("val_acc", ">=", 0.5, confidence=0.95)]
     module = {"fails": Fails, "unsynced": Unsynced, "synced": Synced}.get(name, Scripted)()
     try:
-        gate, _ = fit(root, best(root), module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2)
+        gate, _ = fit(root, best(root), module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2, **options)
         found[name] = {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "version": gate.version}
         found[name]["value"] = gate.decision.checks[0].value
+        if name == "padded":
+            found[name]["n"] = gate.decision.checks[0].n
     except Exception as error:
         found[name] = {"error": type(error).__name__, "message": str(error)}
 (Path(sys.argv[1]) / f"rank{rank}.json").write_text(json.dumps(found))
@@ -66,7 +76,7 @@ for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "ag
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Seven fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
+    """Eight fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
     root = tmp_path_factory.mktemp("ddp")
     (root / "script.py").write_text(_SCRIPT)
     top = Path(__file__).parents[2]
@@ -112,3 +122,9 @@ def test_a_metric_that_each_rank_has_for_itself_is_not_judged(ranks: tuple[Path,
     assert published(root / "unsynced") == []
     assert zero["synced"]["verdict"] == one["synced"]["verdict"] == "deploy"
     assert zero["synced"]["value"] == pytest.approx(0.94)
+
+
+def test_samples_of_all_ranks_are_counted_once(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    """A bound rests on the 21 samples of the data set: not on the eleven of rank 0, nor on the 22 that the sampler makes of them."""
+    _, (zero, one) = ranks
+    assert zero["padded"]["n"] == one["padded"]["n"] == 21
