@@ -90,7 +90,7 @@ class LoggedValues:
         if self._tap is None:
             return
         if error:
-            self._at_error = {**self.state_dict(), "untold": _guarded(self._untold, [])}
+            self._at_error = {**self.state_dict(), "untold": _guarded(self._untold, list[list[Any]]())}
         self._tap.remove()
         self._tap = None
 
