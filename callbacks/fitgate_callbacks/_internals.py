@@ -109,7 +109,7 @@ class LoggerTap:
     Args:
         trainer: what runs.
         listener: who is told.
-        sums: of the epoch that a fit goes on with, as `sums` gave them: Lightning forgets what the
+        sums: of the epoch that a fit goes on with, as `epoch_state` gave them: Lightning forgets what the
             batches before a checkpoint have added to an epoch's mean, and would give the mean of the others.
     """
 
@@ -132,20 +132,10 @@ class LoggerTap:
         return int(self._epoch_loop._batches_that_stepped)  # noqa: SLF001
 
     @property
-    def epoch(self) -> int:
-        """The epoch that a fit which is resumed from here goes on with."""
-        return self._trainer.current_epoch + self._epoch_is_over
-
-    @property
     def batch_is_untold(self) -> bool:
         """Whether the batch in hand counts as done, so that a resumed fit won't run it again, while loggers know nothing of it yet."""
         current = self._epoch_loop.batch_progress.current
         return bool(current.processed > current.completed) and not self._accumulates
-
-    @property
-    def validation_is_due(self) -> bool:
-        """Whether a validation follows the batch in hand: a fit that is resumed from here leaves it out."""
-        return self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
 
     def tell_untold(self) -> None:
         """Tell at once what loggers would have been told next, after an error that keeps it from them."""
@@ -157,13 +147,19 @@ class LoggerTap:
                 "train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
             )
 
-    def sums(self) -> dict[str, dict[str, Any]]:
-        """What has been added up of the epoch in hand. Amid a batch nothing: a resumed fit will run that batch again."""
-        current = self._epoch_loop.batch_progress.current
-        if self._epoch_is_over or current.started > current.processed:
-            return {}
-        _go_on_summing(self._epoch_loop._results, self._sums)  # noqa: SLF001
-        return {**self._sums, **_unfinished(self._epoch_loop._results, alone=self._trainer.world_size == 1)}  # noqa: SLF001
+    def epoch_state(self) -> dict[str, Any]:
+        """For a fit that is resumed from here: the epoch it goes on with, and what that epoch has added up so far.
+
+        Amid a batch it has added up nothing that could be kept: the batch will be run again. A validation that
+        follows the batch in hand is due, but will be left out.
+        """
+        current, results = self._epoch_loop.batch_progress.current, self._epoch_loop._results  # noqa: SLF001
+        sums: dict[str, dict[str, Any]] = {}
+        if not self._epoch_is_over and current.started <= current.processed:
+            _go_on_summing(results, self._sums)
+            sums = {**self._sums, **_unfinished(results, alone=self._trainer.world_size == 1)}
+        due = self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
+        return {"epoch": self._trainer.current_epoch + self._epoch_is_over, "validation_is_due": due, "sums": sums}
 
     def metric_states(self) -> dict[str, Any] | None:
         """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own."""

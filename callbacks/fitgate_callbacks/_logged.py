@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from fitgate_callbacks._internals import LoggerTap, finished, missing_path
 from fitgate_callbacks._lightning import Trainer
@@ -15,6 +16,7 @@ from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["LoggedValues"]
 
+T = TypeVar("T")
 _log = logging.getLogger("fitgate")
 _BY_PUBLIC_API = (
     "MetricsCallback: this version of Lightning has no %s. Values are read through its public API instead, at a higher cost "
@@ -88,7 +90,7 @@ class LoggedValues:
         if self._tap is None:
             return
         if error:
-            self._at_error = {**self.state_dict(), "untold": self._untold()}
+            self._at_error = {**self.state_dict(), "untold": _guarded(self._untold, list[list[Any]]())}
         self._tap.remove()
         self._tap = None
 
@@ -97,11 +99,12 @@ class LoggedValues:
         if self._at_error is not None:
             return self._at_error
         state: dict[str, Any] = {"eval_steps": dict(self._eval_steps), "next_step": self._next_step}
-        if isinstance(self._tap, LoggerTap):
-            state |= {"epoch": self._tap.epoch, "validation_is_due": self._tap.validation_is_due}
-            state |= {"sums": self._tap.sums(), "metric_states": self._tap.metric_states()}
+        tap = self._tap
+        if isinstance(tap, LoggerTap):
+            state |= _guarded(tap.epoch_state, dict[str, Any]())
+            state["metric_states"] = _guarded(tap.metric_states, None)
             if self._next_step is not None:
-                state["next_step"] = self._next_step + self._tap.batch_is_untold
+                state["next_step"] = self._next_step + tap.batch_is_untold
         return state
 
     # A `Listener`'s
@@ -187,3 +190,12 @@ class LoggedValues:
             finally:
                 self._sink = sink
         return untold
+
+
+def _guarded(make: Callable[[], T], otherwise: T) -> T:
+    """What is of use to a resume alone must neither keep a checkpoint from being saved nor hide an error that is on its way."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - whatever the module's metrics raise
+        _log.warning("MetricsCallback: a fit that goes on from this checkpoint will lack what the epoch had summed up: %r", error)
+        return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container
 from typing import Any
 
@@ -41,9 +42,17 @@ def restore_metric_states(module: torch.nn.Module, states: dict[str, Any]) -> No
         saved = states.get(name)
         if saved is not None and saved["states"].keys() == part.metric_state.keys():
             for key, state in saved["states"].items():
-                setattr(part, key, [s.to(part.device) for s in state] if isinstance(state, list) else state.to(part.device))
+                setattr(part, key, _moved(state, part.device))
             part._update_count = saved["updates"]  # noqa: SLF001 - running means depend on it, and there is no public way
 
 
-def _copied(state: Any) -> Any:  # noqa: ANN401 - a tensor or a list of them
-    return [_copied(item) for item in state] if isinstance(state, list) else state.detach().cpu().clone()
+def _copied(state: Any) -> Any:  # noqa: ANN401 - a tensor, a list of them, or what a metric keeps in a list
+    if isinstance(state, list):
+        return [_copied(item) for item in state]
+    return state.detach().cpu().clone() if isinstance(state, torch.Tensor) else copy.deepcopy(state)
+
+
+def _moved(state: Any, device: torch.device) -> Any:  # noqa: ANN401 - likewise
+    if isinstance(state, list):
+        return [_moved(item, device) for item in state]
+    return state.to(device) if isinstance(state, torch.Tensor) else state

@@ -108,5 +108,7 @@ class StepOutputs:
 def _number(loss: Any) -> Any:  # noqa: ANN401
     """The loss as it is recorded; None for what is no number: in manual optimization a step may return anything."""
     if isinstance(loss, torch.Tensor):
-        return number_or_tensor(LOSS, loss) if loss.numel() == 1 else None
+        if loss.numel() != 1:
+            return None
+        return loss.item() if loss.is_cpu else loss.detach()
     return float(loss) if isinstance(loss, int | float) else None

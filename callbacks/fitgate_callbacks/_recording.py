@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import time
 import weakref
@@ -12,8 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from fitgate.errors import StoreError
 from fitgate.store import Store
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
@@ -27,6 +30,7 @@ from fitgate_callbacks._values import fetch_values
 
 __all__ = ["Ranks", "Recording", "RecordingOptions"]
 
+_log = logging.getLogger("fitgate")
 Ranks = Literal["zero", "all"]
 
 
@@ -175,7 +179,7 @@ class Recording:
         options, run_dir = self._options, self._options.root / str(self.run_id)
         self._standing = None
         if first_step is not None:
-            self._standing = Standing(run_dir, rank=trainer.global_rank, resumed_step=trainer.global_step, first_step=first_step)
+            self._standing = _standing(run_dir, rank=trainer.global_rank, resumed_step=trainer.global_step, first_step=first_step)
         again = self._standing.ahead if self._standing is not None and options.tensorboard else []
 
         def opened(attempt: int | None = None) -> Recorder:
@@ -241,3 +245,12 @@ class Recording:
             facts = replace(facts, failed=None if facts.interrupted else "the process ended before the fit did")
             self.recorder.close()
             self.recorder.update(state="interrupted" if facts.interrupted else "failed", fit=facts)
+
+
+def _standing(run_dir: Path, *, rank: int, resumed_step: int, first_step: int) -> Standing | None:
+    """Without it some points stand twice in TensorBoard, or not at all: no reason to keep a fit from going on."""
+    try:
+        return Standing(run_dir, rank=rank, resumed_step=resumed_step, first_step=first_step)
+    except (OSError, StoreError, pa.ArrowException) as error:
+        _log.warning("MetricsCallback: what %s holds can't be read, so TensorBoard may not show it in full: %s", run_dir, error)
+        return None

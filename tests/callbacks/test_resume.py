@@ -205,3 +205,29 @@ def _mirrored(run: fitgate.Run) -> list[tuple[str, int, float]]:
 
 def _as_float32(history: list[Any]) -> list[tuple[str, int, float]]:
     return sorted((name, step, torch.tensor(value, dtype=torch.float32).item()) for _, name, step, _, _, value in history)
+
+
+class Unruly(MeanMetric):
+    """A metric whose states can't be had."""
+
+    @property
+    def metric_state(self) -> Any:
+        message = "no states today"
+        raise RuntimeError(message)
+
+
+def test_what_cannot_be_kept_or_read_stops_no_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric that won't give its states keeps no checkpoint from being saved, a damaged file no fit from going on; each is said."""
+    monkeypatch.setattr("tests.callbacks.test_resume.MeanMetric", Unruly)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        _fit(tmp_path, Stops("on_train_batch_start", 9, _raise), keep=EACH_SECOND_STEP)
+    assert "no states today" in caplog.text
+    monkeypatch.undo()
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    (segment,) = Path(run.path).glob("metrics/*.parquet")
+    segment.write_bytes(segment.read_bytes()[:-20])
+    _fit(tmp_path, keep=EACH_SECOND_STEP, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert "can't be read" in caplog.text
+    assert fitgate.Store(str(tmp_path / "runs")).latest().state == "completed"
