@@ -46,6 +46,7 @@ class LoggedValues:
         self._next_step: int | None = None
         self._shift = 0
         self._resumed = False
+        self._warned = False
         self._left_out: Trainer | None = None  # it goes on after a validation that an earlier attempt was to run
         self._at_error: dict[str, Any] | None = None
         self._joined: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
@@ -75,7 +76,9 @@ class LoggedValues:
             self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state))
             self._resumed = state.get("next_step") is not None
         else:
-            _log.warning(_BY_PUBLIC_API, missing)
+            if not self._warned:
+                _log.warning(_BY_PUBLIC_API, missing)
+            self._warned = True
             self._tap = PublicTap(trainer, self, next_step=trainer.global_step if self._next_step is None else self._next_step)
         for step, names, values, epoch in state.get("untold", []):
             self._sink("train", step, tuple(names), list(values), epoch=epoch)

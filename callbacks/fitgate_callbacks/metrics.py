@@ -39,7 +39,8 @@ class MetricsCallback(Callback):
         ValueError, TypeError: an argument is not as described.
 
     Attributes:
-        run_id: the run's id, after `setup`, the same on all ranks.
+        run_id: the run's id, after `setup`, the same on all ranks. With a strategy that spawns, such as
+            ddp_spawn, it is known to the spawned processes alone: ask `fitgate.Store(dirpath).latest()`.
         run_dir: the run's folder, after `setup`.
 
     Example:

@@ -280,6 +280,7 @@ class Case:
     validate: Callable[[], Any] = loader
     callbacks: Callable[[], list[Any]] = list
     repeated: Callable[[str, int], bool] = lambda _name, _step: False
+    tested: bool = False
 
 
 CASES = [
@@ -293,7 +294,7 @@ CASES = [
     Case("forked names", Forked),
     Case("torchmetrics", Torchmetrics),
     Case("sometimes and equal", Sometimes, repeated=_every_second),
-    Case("every hook", EveryHook),
+    Case("every hook", EveryHook, tested=True),
     Case("every hook, accumulating", EveryHook, {"accumulate_grad_batches": 2}),
     Case("one name in two hooks", OneNameInTwoHooks, repeated=lambda name, step: name == "shared" and step % BATCHES == 3),
     Case("accumulation with a partial window", Forked, {"accumulate_grad_batches": 3}),
@@ -325,6 +326,8 @@ def compare(tmp_path: Path, case: Case) -> None:
         **{**QUIET, **case.options}, logger=logger, log_every_n_steps=1, callbacks=[MetricsCallback(tmp_path / "runs"), *case.callbacks()]
     )
     trainer.fit(module, case.train(), case.validate())
+    if case.tested:
+        trainer.test(module, loader(), verbose=False)
     rows = csv_rows(logger)
     expected = [p for p in csv_points(rows) if not case.repeated(*p[:2])]
     expected = [(*key, value) for key, value in {p[:2]: p[2] for p in expected}.items()]  # one point a step; the last one stands

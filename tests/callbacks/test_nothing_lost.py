@@ -1,9 +1,11 @@
 """However a fit ends: what Lightning's loggers have been told is on the disk, and run.json says how it ended."""
 
+import csv
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,10 @@ def test_a_signal_or_an_exit(tmp_path: Path, do: Callable[[], None], state: str,
     assert run.info.fit.interrupted == {"_ctrl_c": "Ctrl-C", "_sigterm": "SIGTERM", "_exit": None}[do.__name__]
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+
+
 @pytest.mark.parametrize(("after_fit", "state"), [(False, "failed"), (True, "completed")])
 def test_an_exception_in_a_test(tmp_path: Path, after_fit: bool, state: str) -> None:  # noqa: FBT001 - a case
     """Alone it fails the run; after a fit it leaves the fit's outcome as it was. The points are there either way."""
@@ -154,3 +160,35 @@ def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> 
     run = fitgate.Store(str(tmp_path)).latest()
     assert run.state == "failed"
     assert run.metrics(["loss"])["step"].to_pylist() == [0, 1, 2]
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay", [0.3, 0.5, 0.71, 0.93, 1.17])
+def test_a_signal_from_outside_at_any_moment(tmp_path: Path, number: signal.Signals, delay: float) -> None:
+    """Whatever Lightning was doing then: what it has told its CSVLogger, it has told us."""
+    code = (
+        "import sys, pytorch_lightning as pl\n"
+        "from pytorch_lightning.loggers import CSVLogger\n"
+        "from fitgate.callbacks import MetricsCallback\n"
+        "from tests.callbacks._fits import QUIET, loader\n"
+        "from tests.callbacks.test_nothing_lost import Logs\n"
+        "root = sys.argv[1]\n"
+        "options = {**QUIET, 'max_epochs': -1, 'logger': CSVLogger(root + '/csv'), 'log_every_n_steps': 1}\n"
+        "pl.Trainer(**options, callbacks=[MetricsCallback(root + '/runs', flush_every_s=3600)]).fit(Logs(), loader(), loader(2))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=_environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (found := list(tmp_path.glob("csv/*/*/metrics.csv"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.send_signal(number)
+    process.wait(60)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert run.state == "interrupted"
+    with found[0].open() as file:
+        rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file) if None not in row.values()]
+    told = {(name, step) for name, step, _ in csv_points(rows)}
+    assert told
+    assert told <= {(r["name"], r["step"]) for r in run.metrics().to_pylist()}

@@ -43,6 +43,12 @@ def test_the_public_api_gives_the_points_of_csv_logger_too(
     assert [r.levelname for r in caplog.records if "Trainer._somewhere" in r.getMessage()] == ["WARNING"]
 
 
+def test_private_attributes_are_known_in_one_place() -> None:
+    """What another version of Lightning may lack stands in one file; torchmetrics' count of updates is the only other."""
+    files = Path(_logged.__file__).parent.glob("*.py")
+    assert {path.name for path in files if "SLF001" in path.read_text()} <= {"_internals.py", "_metric_states.py"}
+
+
 def test_a_missing_path_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is missing in the Lightning that is installed; a method that is gone, or one that has changed its meaning, is noticed."""
     trainer = pl.Trainer(**QUIET, logger=False)
