@@ -127,9 +127,11 @@ def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8"
     return _indented(table)
 
 
-def labelled(label: str, value: str) -> Text:
-    """A line of a label and a value that stays in one piece, to be copied."""
-    return Text.assemble(" " * _INDENT, (label.ljust(_LABEL_WIDTH), "dim"), value, no_wrap=True, overflow="ignore")
+def labelled(label: str, value: str) -> RenderableType:
+    """A line of a label and a value that stays in one piece, to be copied (printed with `crop=False`)."""
+    line = Text.assemble(" " * _INDENT, (label.ljust(_LABEL_WIDTH), "dim"), value, no_wrap=True, overflow="ignore")
+    # In a group: a text that is printed by itself loses `no_wrap`, since rich joins it with what stands beside it.
+    return Group(line)
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fitgate.gate import Threshold, decision_as_dict, evaluate
 from fitgate.gate._decision import Judged
-from fitgate.summary import command_line, print_summary
+from fitgate.summary import command_line, labelled, print_summary
 
 METRICS = {"val_acc": 0.9, "val_loss": 0.4}
 
@@ -63,6 +63,15 @@ def test_paths_and_commands_stay_in_one_piece_at_any_width(tmp_path: Path, width
     text = _printed(evaluate(["val_acc >= 0.8"], METRICS), width=width, run_dir=run_dir, report=run_dir / "improve" / "report.html")
     assert str(run_dir / "improve" / "report.html") in text
     assert f"--logdir {run_dir.parent}" in text
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_a_command_that_is_printed_by_itself_stays_in_one_piece(width: int) -> None:
+    """As the demo prints its next commands, also where the path of the program is longer than the terminal is wide."""
+    command = f"/a/deep/{'folder/' * 9}bin/fitgate gate latest -t 'val_acc >= 0.99'"
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(labelled("judge again", command), crop=False)
+    assert console.export_text().rstrip("\n").endswith(f"  {command}")
 
 
 def test_a_terminal_without_utf_8_gets_ascii_marks() -> None:
