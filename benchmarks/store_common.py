@@ -94,7 +94,11 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
     """Print one table."""
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(column, justify="left" if i == 0 or not _numeric(rows, i) else "right")
     for row in rows:
         table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
     Console(width=140).print(table)
+
+
+def _numeric(rows: Sequence[Sequence[object]], column: int) -> bool:
+    return any(not isinstance(row[column], str) or row[column][:1].isdigit() for row in rows)
