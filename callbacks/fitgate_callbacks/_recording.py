@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from fitgate.errors import StoreError
 from fitgate.store import Store
@@ -153,6 +154,16 @@ class Recording:
         facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation)
         state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
         recorder.update(state=state, fit=facts if self._in_fit else recorder.info.fit)
+
+    def gather_lost(self, trainer: Trainer) -> None:
+        """Rank 0 writes down what all ranks have lost. At the end of a fit that nothing cut short: every rank calls this."""
+        recorder = self.recorder
+        if self._options.ranks == "zero" or trainer.world_size == 1 or recorder is None:
+            return
+        lost = torch.tensor(recorder.lost, device=trainer.strategy.root_device)
+        gathered: torch.Tensor = trainer.strategy.all_gather(lost)
+        if trainer.is_global_zero:
+            recorder.count_lost_elsewhere(int(gathered.sum()) - int(lost))
 
     def write_failed_start(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """An error before anything began: a line in the store too, unless it may belong to another run's checkpoint."""

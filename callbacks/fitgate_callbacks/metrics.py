@@ -214,6 +214,8 @@ class MetricsCallback(Callback):
         if self.recorder is None or self._recording.trainer is None:
             return None
         self.recorder.flush()
+        if exception is None and self.recorder.info.state == "running":  # once: whoever asks first
+            self._recording.gather_lost(trainer)
         self._recording.write_end(trainer, exception)
         return self.recorder
 

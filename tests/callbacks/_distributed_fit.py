@@ -1,6 +1,6 @@
 """A fit on two ranks, as a script: started by Trainer's own launcher, by torchrun or by spawning.
 
-Usage: ROOT STRATEGY RANKS [RANK_THAT_DIES]. Leaves ROOT/rank<r>.json beside the store in ROOT/runs.
+Usage: ROOT STRATEGY RANKS [RANK_THAT_DIES | "blocked"]. Leaves ROOT/rank<r>.json beside the store in ROOT/runs.
 """
 
 import json
@@ -73,6 +73,18 @@ class Dies(pl.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Blocks(pl.Callback):
+    """Something stands where rank 1 is going to write; rank 0 can go on."""
+
+    def __init__(self, ours: MetricsCallback) -> None:
+        self._ours = ours
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.global_rank == 1:
+            assert self._ours.run_dir is not None
+            (self._ours.run_dir / "metrics" / "a000-r001-000000.parquet").mkdir(parents=True)
+
+
 def _fit(strategy: str, *callbacks: pl.Callback) -> pl.Trainer:
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -101,13 +113,14 @@ class Reports(pl.Callback):
         (self._root / f"rank{trainer.global_rank}.json").write_text(json.dumps(note))
 
 
-def main(root: Path, strategy: str, ranks: Any, *dying: str) -> None:
+def main(root: Path, strategy: str, ranks: Any, *trouble: str) -> None:
     """Fit with our callback; by Trainer's own launcher first without, to count what Lightning says alone."""
     torch.set_num_threads(1)
     ours, counts, alone = MetricsCallback(root / "runs", ranks=ranks, flush_every_s=0.1), CountsCollectives(), CountsCollectives()
-    if strategy == "ddp" and not dying:
+    if strategy == "ddp" and not trouble:
         _fit(strategy, alone)
-    _fit(strategy, ours, counts, Reports(root, ours, alone, counts), *(Dies(int(rank)) for rank in dying))
+    troubles = [Blocks(ours) if what == "blocked" else Dies(int(what)) for what in trouble]
+    _fit(strategy, ours, counts, Reports(root, ours, alone, counts), *troubles)
 
 
 if __name__ == "__main__":

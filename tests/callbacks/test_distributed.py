@@ -54,6 +54,17 @@ def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
         assert with_ours == without != {}
 
 
+def test_what_another_rank_loses_is_counted_too(tmp_path: Path) -> None:
+    """Rank 1 can't write, rank 0 can: run.json counts rank 1's points, and rank 0's are all there."""
+    _run(tmp_path, ALONE, "ddp", "all", "blocked")
+    run = _only_run(tmp_path)
+    Path(run.path, "metrics", "a000-r001-000000.parquet").rmdir()
+    assert run.metrics(["rank_step"])["step"].to_pylist() == [0, 1, 2, 3, 4, 5]
+    alone = run.metrics().num_rows
+    assert run.metrics(rank=1).num_rows == 0
+    assert run.info.lost_points == alone, "each rank has the same number of points"
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize(("launcher", "strategy"), [(TORCHRUN, "ddp"), (ALONE, "ddp_spawn")], ids=["torchrun", "ddp_spawn"])
 @pytest.mark.parametrize("ranks", ["zero", "all"])

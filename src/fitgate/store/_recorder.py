@@ -75,7 +75,7 @@ class Recorder:
         self._truth, *self._mirrors = [GuardedWriter(writer, max_waiting=max_waiting_points) for writer in writers]
         self._run_file = Watch(RUN_FILE)
         self._outage = Outage(run_dir)
-        self._unreadable = 0
+        self._unreadable = self._lost_elsewhere = 0
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -91,6 +91,16 @@ class Recorder:
     def info(self) -> RunInfo:
         """What run.json says now."""
         return self._info
+
+    @property
+    def lost(self) -> int:
+        """Points of this attempt that no reader finds, as of the last flush."""
+        return self._lost() - self._lost_before
+
+    def count_lost_elsewhere(self, points: int) -> None:
+        """Points that other ranks lost, all in all; they stand in the one run.json."""
+        self._lost_elsewhere = points
+        self._save_if_due()
 
     def record(self, record: Record) -> None:
         """Take one record. The only call in the training loop."""
@@ -163,10 +173,14 @@ class Recorder:
             for mirror in self._mirrors:
                 drive(mirror, batch)
             self._intake.done()
-            if self._must_save():
-                self._save()
+            self._save_if_due()
             self._outage.unreadable(failed)
             self._tell(last=last)
+
+    def _save_if_due(self) -> None:
+        with self._lock:
+            if self._must_save():
+                self._save()
 
     def _must_save(self) -> bool:
         if not self._owns_run_file:
@@ -176,7 +190,7 @@ class Recorder:
         return due or off or not os.path.exists(self.run_dir / RUN_FILE)
 
     def _lost(self) -> int:
-        return self._lost_before + self._intake.dropped + self._unreadable + self._truth.lost
+        return self._lost_before + self._lost_elsewhere + self._intake.dropped + self._unreadable + self._truth.lost
 
     def _save(self) -> None:
         self._info = replace(self._info, updated=datetime.now(UTC), lost_points=self._lost())
