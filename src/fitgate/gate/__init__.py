@@ -9,9 +9,10 @@ from fitgate.gate._decision import Check, Decision, Judged, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
 from fitgate.gate._gate_file import read_gate_file
+from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
-from fitgate.gate._threshold import Champion, Threshold, parse_thresholds
+from fitgate.gate._threshold import Threshold, parse_thresholds
 
 __all__ = [
     "Champion",

@@ -9,7 +9,7 @@ from typing import Any
 from fitgate._files import decode_json
 from fitgate.errors import StoreError
 from fitgate.gate._decision import Judged, Verdict
-from fitgate.gate._threshold import Operator
+from fitgate.gate._grammar import Operator
 
 __all__ = ["read_gate_file"]
 
