@@ -109,7 +109,7 @@ class Recording:
         if self.recorder is None or (fitting and self._fits):
             self._open(trainer, module, first_step=step if run_id else None)
         elif fitting:
-            self.recorder.update(state="running")
+            self.recorder.update(state="running", fit=None)
         self.trainer, self._in_fit = trainer, fitting
         self._fits += fitting
         atexit.register(self._at_exit)
@@ -189,6 +189,7 @@ class Recording:
                 rank=trainer.global_rank,
                 attempt=attempt,
                 resumed_step=trainer.global_step,
+                fitting=trainer.state.fn == "fit",
                 purge_from=first_step,
                 mirror_again=again,
                 hparams=plain_hparams(getattr(module, "hparams", {})),
