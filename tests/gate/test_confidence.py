@@ -61,10 +61,10 @@ def test_how_often_a_model_at_the_threshold_passes_is_as_documented(n: int, trut
     """By the binomial distribution, exactly; Wilson's bound keeps its 5 % on average over n only, and the docstring says by how much."""
     threshold = Threshold("acc", ">=", truth, confidence=0.95)
 
-    def deployed(hits: int) -> bool:
+    def deployed(hits: int) -> int:
         return evaluate([threshold], {"acc": hits / n}, samples={"acc": Samples(n=n)}).verdict == "deploy"
 
-    least = bisect.bisect_left(range(n + 1), True, key=deployed)
+    least = bisect.bisect_left(range(n + 1), 1, key=deployed)
     assert float(binom.sf(least - 1, n, truth)) == pytest.approx(passes, abs=5e-4)
 
 

@@ -12,9 +12,10 @@ from fitgate.gate._gate_file import read_gate_file
 from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
-from fitgate.gate._threshold import Threshold, parse_thresholds
+from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
 __all__ = [
+    "ARTIFACT",
     "Champion",
     "Check",
     "Decision",

@@ -25,12 +25,8 @@ def check(
 ) -> Check:
     """Hold a threshold against the judged metrics; see `evaluate` for the arguments."""
     value = metrics.get(threshold.metric)
-    if value is None and threshold.metric in missing:
-        return _missed(threshold, f"not recorded for the judged weights: {missing[threshold.metric]}")
     if value is None:
-        near = nearest_names(threshold.metric, metrics)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; recorded there: {', '.join(sorted(metrics)) or 'nothing'}"
-        return _missed(threshold, f"not recorded for the judged weights{hint}")
+        return _missed(threshold, f"not recorded for the judged weights{_why_missing(threshold.metric, metrics, missing)}")
     value = float(value)
     if not math.isfinite(value):
         return _missed(threshold, f"the value is {value}, which passes nothing", value=value)
@@ -53,6 +49,13 @@ def nearest_names(name: str, names: Iterable[str], *, most: int = 3) -> tuple[st
         ('val_acc',)
     """
     return tuple(difflib.get_close_matches(name, list(names), n=most, cutoff=0.6))
+
+
+def _why_missing(name: str, metrics: Mapping[str, float], missing: Mapping[str, str]) -> str:
+    if name in missing:
+        return f": {missing[name]}"
+    near = nearest_names(name, metrics)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; recorded there: {', '.join(sorted(metrics)) or 'nothing'}"
 
 
 def _compare(threshold: Threshold, value: float, required: float) -> Check:

@@ -19,6 +19,7 @@ __all__ = ["KINDS", "Bound", "Kind", "Samples", "confidence_bound", "samples_nee
 Kind = Literal["proportion", "mean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """What stands behind one value: the validation pass that it was computed from.

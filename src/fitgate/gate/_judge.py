@@ -19,6 +19,7 @@ from fitgate.store._run_file import FitFacts, ValidationSet
 
 __all__ = ["decision_as_dict", "judge", "metrics_at"]
 
+
 def metrics_at(run: Run, global_step: int, *, ended: datetime | None = None) -> dict[str, float]:
     """The values recorded at the `global_step` of a checkpoint, by name.
 
@@ -109,9 +110,7 @@ def _samples(
             problem = "its value comes from the training batches, and a bound rests on the samples of a validation"
         elif 0 < validation.passes < recorded.times.get(name, 0):
             problem = "it was recorded at each batch, so its value is the last batch's and not that of the validation"
-        found[name] = Samples(
-            n=None if problem else validation.samples(name), batch_values=values, batch_sizes=sizes, problem=problem
-        )
+        found[name] = Samples(n=None if problem else validation.samples(name), batch_values=values, batch_sizes=sizes, problem=problem)
     return found
 
 

@@ -4,7 +4,7 @@ It is the worse of two bounds. Student's t knows how little a few batches tell o
 symmetric; losses are skewed, and there it is wrong up to three times as often as it says. The bootstrap-t (B. Efron and
 R. Tibshirani, 1993, "An introduction to the bootstrap", chapter 12.5; P. Hall, 1988, "Theoretical comparison of bootstrap
 confidence intervals", Annals of Statistics 16) takes the skewness from the batches themselves; its level is
-narrowed to α · n / (n + 10) for n batches, since from few of them it sees too little of the tail. Both in simulation: with
+narrowed from 1 - confidence to n / (n + 10) of that for n batches, since from few of them it sees too little of the tail. Both in simulation: with
 batches as skewed as single exponential losses, a model on the wrong side of its threshold passes at 95 % confidence at
 most about 5 % of the time from `LEAST_BATCHES` on. With fewer no bound kept its word, so there is none.
 """
