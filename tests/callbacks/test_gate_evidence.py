@@ -1,16 +1,20 @@
 """What the gate takes for evidence in a real fit, and what it doesn't."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn.functional import cross_entropy, one_hot
+from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
+from fitgate import Threshold
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.cli import app
-from tests.callbacks._gated import Scripted, best, fit, latest, loader, make_trainer, published
+from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, loader, make_trainer, published
 
 
 class RightInTrainingOnly(Scripted):
@@ -51,6 +55,48 @@ def test_a_checkpoint_between_validations_has_no_value_of_what_both_stages_log(t
     assert gate.decision is not None
     assert gate.decision.verdict == "improve"
     assert "no validation at step 12; the nearest are at steps 10 and 15" in gate.decision.reasons[0]
+
+
+class EveryBatch(Scripted):
+    """Logs a loss of each validation batch, so that its bound has something to rest on."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "allow", "code"),
+    [
+        (
+            [
+                Threshold("val_acc", ">=", 0.3, confidence=0.95),
+                Threshold("val_loss", "<=", 9.0, confidence=0.9, kind="mean"),
+                Threshold("val_acc", ">=", 0.99, warn=True),
+                "val_acc >= champion",
+                "artifact.size_mb <= 20",
+            ],
+            ("limit_val_batches",),
+            0,
+        ),
+        ([Threshold("val_acc", ">=", 0.3, confidence=0.95), "artifact.parameters <= 10"], ("limit_val_batches",), 1),
+        ([Threshold("val_acc", ">=", 0.99, confidence=0.95), "artifact.size_mb <= 20"], (), 1),
+    ],
+)
+def test_a_stored_run_is_judged_again_as_in_its_fit(tmp_path: Path, thresholds: list[Any], allow: Any, code: int) -> None:
+    """By its files alone: all of gate.json comes out again, with every value, bound and reason; also beside a live champion."""
+    for round_, script in enumerate(((0.9,), (0.95,))):
+        gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net", allow=allow)
+        trainer = make_trainer(tmp_path, gate, best(tmp_path, str(round_)), limit_val_batches=10)
+        validation = DataLoader(loader().dataset, batch_size=1)
+        trainer.fit(EveryBatch(script), loader(), validation)
+        written = gate_file(tmp_path)
+        done = CliRunner().invoke(app, ["gate", "latest", "--root", str(tmp_path / "runs"), "--json"])
+        assert done.exit_code == code, done.output
+        assert json.loads(done.stdout) == written
+        assert gate.decision is not None
+        assert [check["bound"] for check in written["checks"]] == [check.bound for check in gate.decision.checks]
+        assert written["champion"] == ({"val_acc": pytest.approx(0.9)} if round_ and code == 0 else None)
 
 
 class JudgesMeanwhile(pl.Callback):

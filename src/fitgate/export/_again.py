@@ -1,0 +1,52 @@
+"""Judging a run as it was judged in its fit, from its files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fitgate.errors import ThresholdError
+from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
+from fitgate.gate import Decision, OnRecord, judge
+from fitgate.registry import LiveValues
+from fitgate.store import Run
+
+__all__ = ["judge_again"]
+
+
+def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allow: Sequence[str] = ()) -> Decision:
+    """The decision that the run's own thresholds come to, as in its fit: with the same checks, values and bounds.
+
+    What was measured and proven of an export is taken from the record: nothing is exported again.
+
+    Args:
+        run: from any store.
+        record: what its gate.json says.
+        live: hold it against this version instead of the one that was live.
+        allow: eligibility rules to set aside, beside those that were.
+
+    Raises:
+        ThresholdError: the record doesn't keep the champion's values, and none is given.
+        ValueError: `allow` names no rule.
+    """
+    if live is None and record.lacks_champion:
+        message = (
+            f"the gate.json of {run.id} doesn't keep the champion's values that it was held against; "
+            "give --champion MODEL_DIR, such as --champion deploy/model"
+        )
+        raise ThresholdError(message)
+    champion = record.champion if live is None else live.metrics
+    decision = judge(
+        run,
+        record.thresholds,
+        allow=tuple(dict.fromkeys((*record.allowed, *allow))),
+        champion=champion,
+        champion_validation=live.validation if live is not None else None,
+    )
+    if live is None:
+        decision = replace(decision, warnings=record.warnings)
+        if record.champion_unreadable:
+            decision = replace(decision, verdict="improve", reasons=(*record.champion_unreadable, *decision.reasons))
+    if not record.artifact or not only_artifact_left(decision):
+        return without_artifact(decision)
+    return with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
