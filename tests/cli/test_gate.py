@@ -78,6 +78,19 @@ def test_the_values_of_the_champion_of_then_are_on_record(root: Path, invoke: An
     assert "--champion MODEL_DIR" in done.stderr
 
 
+@pytest.mark.parametrize("reason", ["the champion can't be read: it is damaged", "artifact differs: model.onnx, 1 sample: 'y' differs"])
+def test_what_no_file_of_the_run_can_tell_again_is_taken_from_the_record(reason: str, root: Path, invoke: Any) -> None:
+    """A champion that could not be read, or an export that was not proven, is not set right by asking again."""
+    run = fitgate.Store(str(root)).run(RUN)
+    decision = judge(run, ["val_acc >= 0.5", "val_acc >= champion"])
+    assert decision.verdict == "deploy"
+    decision = replace(decision, verdict="improve", reasons=(reason,), metrics={**decision.metrics, "artifact.size_mb": 1.0})
+    (root / RUN / "gate.json").write_bytes(encode_json(decision_as_dict(decision, RUN)))
+    done = invoke("gate", RUN, "--root", root, "--json")
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)["reasons"] == [reason]
+
+
 @pytest.mark.parametrize(
     ("text", "code"), [("val_acc >= 0.9 (warn)", 1), ("val_acc >= 0.2 (95 % confidence)", 1), ("val_acc 0.2 (95 %)", 2)]
 )
