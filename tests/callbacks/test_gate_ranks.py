@@ -14,11 +14,13 @@ import json, os, sys
 from pathlib import Path
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import DataLoader, TensorDataset
 from fitgate import Threshold
 from fitgate.callbacks import GateCallback, MetricsCallback
-from tests.callbacks._gated import Scripted
+from tests.callbacks._distributed_fit import COLLECTIVES
+from tests.callbacks._gated import Scripted, best
 
 rank = int(os.environ["RANK"])
 CONFIDENT = [Threshold("accuracy", ">=", 0.5, confidence=0.9)]
@@ -82,6 +84,27 @@ class ByHandUnlike(ByHand):
         ours.log_metric("bleu", 0.9 if rank == 0 else 0.2)
 
 
+class Talk(pl.Callback):
+    # How often training steps make ranks wait for each other in Python: DDP's own gradients don't pass through here.
+    words, originals = 0, {}
+
+    def on_train_epoch_start(self, trainer, module):
+        self.originals = {name: getattr(torch.distributed, name) for name in COLLECTIVES}
+        for name, original in self.originals.items():
+            setattr(torch.distributed, name, self.counted(original))
+
+    def on_validation_start(self, trainer, module):
+        while trainer.state.fn == "fit" and not trainer.sanity_checking and self.originals:
+            setattr(torch.distributed, *self.originals.popitem())
+
+    def counted(self, original):
+        def call(*args, **options):
+            self.words += 1
+            return original(*args, **options)
+
+        return call
+
+
 def rows(n):
     return DataLoader(TensorDataset(torch.arange(4.0 * n).reshape(n, 4), torch.arange(n) % 3), batch_size=4)
 
@@ -101,26 +124,49 @@ fits = {
     "by_hand_unlike": (ByHandUnlike, ["bleu >= 0.8"], None, 1),
     "nobody": (Scripted, ["val_ac >= 0.8"], None, 1),
 }
+
+
+def make_trainer(root, gate, epochs, *callbacks, accuracy=None):
+    talk = Talk()
+    callbacks = [MetricsCallback(root / "runs", accuracy=accuracy), *([gate] if gate else []), *callbacks, talk]
+    quiet = {"logger": False, "enable_checkpointing": len(callbacks) > 3, "enable_progress_bar": False, "enable_model_summary": False}
+    return pl.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=epochs, callbacks=callbacks, **quiet), talk
+
+
+def came_to(gate):
+    (check,) = gate.decision.checks
+    return {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "value": check.value, "n": check.n}
+
+
+trainer, talk = make_trainer(Path(sys.argv[1]) / "ungated", None, 1)
+trainer.fit(Scripted(), rows(20), rows(20))
+lightnings_own = talk.words
 found = {}
 for name, (kind, thresholds, accuracy, epochs) in fits.items():
     root = Path(sys.argv[1]) / name
     gate = GateCallback(thresholds, dirpath=root / "deploy", model_name="net", formats=["safetensors"])
-    trainer = pl.Trainer(
-        accelerator="cpu", strategy="ddp", devices=2, max_epochs=epochs, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[MetricsCallback(root / "runs", accuracy=accuracy), gate],
-    )
+    trainer, talk = make_trainer(root, gate, epochs, accuracy=accuracy)
     trainer.fit(kind(), rows(20), rows(21 if name == "padded" else 20))
-    (check,) = gate.decision.checks
-    found[name] = {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "value": check.value, "n": check.n}
+    found[name] = {**came_to(gate), "words": talk.words - epochs * lightnings_own}
     if name == "padded":
         trainer.validate(kind(), rows(21), verbose=False)
+
+# Stopped amid its second epoch, and gone on with; the best checkpoint is from before.
+root = Path(sys.argv[1]) / "resumed"
+script, saves = (0.9, 0.6, 0.5), ModelCheckpoint(root / "steps", every_n_train_steps=4, save_top_k=-1, filename="{step}")
+trainer, _ = make_trainer(root, None, 2, best(root), saves)
+trainer.fit(Scripted(script), rows(20), rows(20))
+gate = GateCallback(["val_acc >= 0.8"], dirpath=root / "deploy", model_name="net", checkpoint=(keeps := best(root)))
+trainer, _ = make_trainer(root, gate, 3, keeps)
+trainer.fit(Scripted(script), rows(20), rows(20), ckpt_path=root / "steps" / "step=4.ckpt", weights_only=False)
+found["resumed"] = came_to(gate)
 (Path(sys.argv[1]) / f"rank{rank}.json").write_text(json.dumps(found))
 """
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Twelve fits on two processes, and what both ranks ended in."""
+    """Fifteen fits on two processes, and what both ranks ended in."""
     root = tmp_path_factory.mktemp("ranks")
     (root / "script.py").write_text(_SCRIPT)
     top = Path(__file__).parents[2]
@@ -178,3 +224,13 @@ def test_of_what_nobody_recorded_nobody_knows_that_ranks_agree(found: dict[str, 
     reasons = found["nobody"]["reasons"]
     assert reasons[0] == "ranks_disagree: no rank recorded val_ac in this fit, so nothing tells whether they agree on it"
     assert "did you mean val_acc" in reasons[1]
+
+
+def test_a_checkpoint_from_before_a_resume_is_judged_by_what_ranks_agree_on_since(found: dict[str, Any]) -> None:
+    """Gone on with amid an epoch, in a new process of each rank."""
+    assert found["resumed"] == {"verdict": "deploy", "reasons": [], "value": pytest.approx(0.9), "n": None}
+
+
+def test_training_steps_wait_for_no_other_rank(found: dict[str, Any]) -> None:
+    """No more than in a fit without a gate: what ranks have is compared at the end, and counted together when a validation ends."""
+    assert {name: ended["words"] for name, ended in found.items() if name != "resumed"} == dict.fromkeys(found.keys() - {"resumed"}, 0)

@@ -72,7 +72,7 @@ def test_how_often_a_model_at_the_threshold_passes_is_as_documented(n: int, trut
     ("batches", "models"),
     [
         *[(3, 20), (5, 20), (10, 600), (30, 300), (100, 100)],
-        *[pytest.param(batches, 4_000, marks=pytest.mark.stress) for batches in (10, 15, 30, 100)],
+        *[pytest.param(batches, 2_000, marks=pytest.mark.stress) for batches in (10, 15, 30, 100)],
     ],
 )
 @pytest.mark.parametrize("losses", ["normal", "exponential", "exponential of eight"])
