@@ -1,6 +1,5 @@
 """Confident thresholds, against SciPy's intervals and by simulation of models whose truth is known."""
 
-import bisect
 import math
 
 import numpy as np
@@ -42,36 +41,9 @@ def test_a_model_just_under_the_threshold_is_deployed_by_luck_only_without_confi
 
 
 @pytest.mark.parametrize(
-    ("n", "truth", "passes"),
-    [
-        (20, 0.5, 0.058),
-        (20, 0.8, 0.069),
-        (20, 0.9, 0.0),
-        (200, 0.5, 0.052),
-        (200, 0.8, 0.043),
-        (200, 0.9, 0.057),
-        (200, 0.95, 0.026),
-        (2_000, 0.9, 0.045),
-        (2_000, 0.95, 0.042),
-        (20_000, 0.9, 0.050),
-        (20_000, 0.95, 0.050),
-    ],
-)
-def test_how_often_a_model_at_the_threshold_passes_is_as_documented(n: int, truth: float, passes: float) -> None:
-    """By the binomial distribution, exactly; Wilson's bound keeps its 5 % on average over n only, and the docstring says by how much."""
-    threshold = Threshold("acc", ">=", truth, confidence=0.95)
-
-    def deployed(hits: int) -> int:
-        return evaluate([threshold], {"acc": hits / n}, samples={"acc": Samples(n=n)}).verdict == "deploy"
-
-    least = bisect.bisect_left(range(n + 1), 1, key=deployed)
-    assert float(binom.sf(least - 1, n, truth)) == pytest.approx(passes, abs=5e-4)
-
-
-@pytest.mark.parametrize(
     ("batches", "models"),
     [
-        *[(3, 20), (5, 20), (10, 600), (30, 300), (100, 100)],
+        *[(3, 20), (5, 20), (10, 400), (30, 150), (100, 40)],
         *[pytest.param(batches, 2_000, marks=pytest.mark.stress) for batches in (10, 15, 30, 100)],
     ],
 )
