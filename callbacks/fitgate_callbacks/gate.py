@@ -13,6 +13,7 @@ from typing import Any
 
 from fitgate.errors import ExportError
 from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
+from fitgate.export._thresholds import without_artifact
 from fitgate.export.formats import all_formats
 from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
 from fitgate.registry import tidy
@@ -203,7 +204,7 @@ class GateCallback(Callback):
             failed = f"{type(exception).__name__}: {exception}".rstrip(": ")
             recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
-        self.decision = judge(run, self._thresholds, allow=self._allow)
+        self.decision = without_artifact(judge(run, self._thresholds, allow=self._allow))
         write_gate(recorder, self.decision)
         self._conclude(recorder)
 

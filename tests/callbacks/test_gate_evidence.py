@@ -99,6 +99,26 @@ def test_a_stored_run_is_judged_again_as_in_its_fit(tmp_path: Path, thresholds: 
         assert written["champion"] == ({"val_acc": pytest.approx(0.9)} if round_ and code == 0 else None)
 
 
+class Fails(pl.Callback):
+    """Ends a fit in its second epoch."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            message = "no more"
+            raise RuntimeError(message)
+
+
+def test_a_fit_that_failed_is_judged_again_as_it_was(tmp_path: Path) -> None:
+    """Never a deploy, and what was not exported was not measured."""
+    with pytest.raises(RuntimeError, match="no more"):
+        fit(tmp_path, best(tmp_path), Fails(), thresholds=["val_acc >= 0.5", "artifact.size_mb <= 20"])
+    written = gate_file(tmp_path)
+    assert written["reasons"] == ["failed: the fit ended in RuntimeError: no more"]
+    done = CliRunner().invoke(app, ["gate", "latest", "--root", str(tmp_path / "runs"), "--json"])
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout) == written
+
+
 class JudgesMeanwhile(pl.Callback):
     """Judges the run while it trains, as somebody else would from its files."""
 

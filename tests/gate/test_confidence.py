@@ -44,7 +44,7 @@ def test_a_model_just_under_the_threshold_is_deployed_by_luck_only_without_confi
     ("batches", "models"),
     [
         *[(3, 20), (5, 20), (10, 400), (30, 150), (100, 40)],
-        *[pytest.param(batches, 2_000, marks=pytest.mark.stress) for batches in (10, 15, 30, 100)],
+        *[pytest.param(batches, 2_000, marks=[pytest.mark.stress, pytest.mark.timeout(600)]) for batches in (10, 15, 30, 100)],
     ],
 )
 @pytest.mark.parametrize("losses", ["normal", "exponential", "exponential of eight"])
