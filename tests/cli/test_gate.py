@@ -78,9 +78,16 @@ def test_the_values_of_the_champion_of_then_are_on_record(root: Path, invoke: An
     assert "--champion MODEL_DIR" in done.stderr
 
 
-@pytest.mark.parametrize("reason", ["the champion can't be read: it is damaged", "artifact differs: model.onnx, 1 sample: 'y' differs"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "the champion can't be read: it is damaged",
+        "artifact differs: model.onnx, 1 sample: 'y' differs",
+        "it passed when it was judged, and before it was published another version went live",
+    ],
+)
 def test_what_no_file_of_the_run_can_tell_again_is_taken_from_the_record(reason: str, root: Path, invoke: Any) -> None:
-    """A champion that could not be read, or an export that was not proven, is not set right by asking again."""
+    """A champion that could not be read, an export that was not proven, or was overtaken, is not set right by asking again."""
     run = fitgate.Store(str(root)).run(RUN)
     decision = judge(run, ["val_acc >= 0.5", "val_acc >= champion"])
     assert decision.verdict == "deploy"
@@ -89,6 +96,15 @@ def test_what_no_file_of_the_run_can_tell_again_is_taken_from_the_record(reason:
     done = invoke("gate", RUN, "--root", root, "--json")
     assert done.exit_code == 1, done.output
     assert json.loads(done.stdout)["reasons"] == [reason]
+
+
+def test_what_was_not_exported_has_no_size_to_pass_with(root: Path, invoke: Any) -> None:
+    """Also where nothing but that stands in the way."""
+    decision = judge(fitgate.Store(str(root)).run(RUN), ["val_acc >= 0.5", "artifact.size_mb <= 20"])
+    (root / RUN / "gate.json").write_bytes(encode_json(decision_as_dict(decision, RUN)))
+    done = invoke("gate", RUN, "--root", root, "--json")
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)["reasons"] == ["artifact.size_mb <= 20: not measured, since nothing was exported"]
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,21 @@ def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allo
         champion=champion,
         champion_validation=live.validation if live is not None else None,
     )
-    if live is None:
-        decision = replace(decision, warnings=record.warnings)
-        if record.champion_unreadable:
-            decision = replace(decision, verdict="improve", reasons=(*record.champion_unreadable, *decision.reasons))
-    if not record.artifact or not only_artifact_left(decision):
-        return without_artifact(decision)
-    return with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
+    if live is None and record.champion_unreadable:
+        decision = replace(decision, verdict="improve", reasons=(*record.champion_unreadable, *decision.reasons))
+    if record.artifact:
+        decision = with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
+    else:
+        decision = _not_exported(decision)
+    if live is not None:
+        return decision
+    if record.afterwards:
+        decision = replace(decision, verdict="improve", reasons=(*decision.reasons, *record.afterwards))
+    return replace(decision, warnings=record.warnings)
+
+
+def _not_exported(decision: Decision) -> Decision:
+    """Where nothing else stands in the way any more, such as after setting a rule aside, that nothing was measured does."""
+    waiting = decision.verdict == "improve" and only_artifact_left(decision)
+    decision = without_artifact(decision)
+    return replace(decision, reasons=tuple(check.reason for check in decision.checks if check.blocks)) if waiting else decision

@@ -18,6 +18,7 @@ __all__ = ["OnRecord", "on_record", "read_gate_file"]
 FORMAT = 1
 _DIFFERS = "artifact differs"
 _UNREADABLE = "the champion can't be read"
+_AFTERWARDS = "it passed when it was judged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ class OnRecord:
         champion: the live version's values that relative thresholds were held against; None when nothing was live.
         lacks_champion: they were held against values that this file doesn't keep, as an earlier version wrote it.
         artifact: what was measured of the export; empty where nothing was exported.
-        differs, champion_unreadable: reasons that no file of the run can tell again.
+        differs, champion_unreadable, afterwards: reasons that no file of the run can tell again: what was not proven of the export,
+            why there was nothing to hold it against, and what happened before it was published.
         warnings: likewise.
     """
 
@@ -76,6 +78,7 @@ class OnRecord:
     artifact: dict[str, float]
     differs: tuple[str, ...]
     champion_unreadable: tuple[str, ...]
+    afterwards: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -116,6 +119,7 @@ def on_record(data: bytes, source: str) -> OnRecord:
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
         differs=tuple(reason for reason in known.reasons if reason.startswith(_DIFFERS)),
         champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(_UNREADABLE)),
+        afterwards=tuple(reason for reason in known.reasons if reason.startswith(_AFTERWARDS)),
         warnings=known.warnings,
     )
 
