@@ -19,7 +19,17 @@ from pytorch_lightning import Trainer
 from fitgate_callbacks._metric_states import metric_states
 from fitgate_callbacks._values import not_one_number, number_or_tensor
 
-__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "finished", "last_saved_steps", "missing_path", "running_sums"]
+__all__ = [
+    "Listener",
+    "LoggerTap",
+    "StepValues",
+    "end_of_fit_checkpoint",
+    "finished",
+    "last_saved_steps",
+    "missing_path",
+    "running_sums",
+    "val_loaders",
+]
 
 _PATHS = (
     "_logger_connector.update_train_step_metrics",
@@ -105,6 +115,16 @@ def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor
         ]
     except AttributeError:
         return []
+
+
+def val_loaders(trainer: Trainer) -> list[Any]:
+    """The loaders of the validation that runs, in the order of their indices.
+
+    `trainer.val_dataloaders` gives those of the fit before, where a validation on its own comes after one.
+    """
+    alone = getattr(trainer.validate_loop, "_combined_loader", None) if trainer.state.fn == "validate" else None
+    loaders: Any = alone.iterables if alone is not None else trainer.val_dataloaders
+    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
 class LoggerTap:

@@ -10,7 +10,8 @@ import torch
 from pytorch_lightning import Trainer
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from fitgate_callbacks._validation import not_repeated, samples_in, val_loaders
+from fitgate_callbacks._internals import val_loaders
+from fitgate_callbacks._validation import not_repeated, samples_in
 from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["ACCURACY", "StepOutputs"]
@@ -106,7 +107,7 @@ class StepOutputs:
         if self._accuracy is None:
             return {}
         passes, self._whole_pass = self._whole_pass, {}
-        device, loaders = trainer.strategy.root_device, len(val_loaders(trainer))
+        device, loaders, several = trainer.strategy.root_device, len(val_loaders(trainer)), len(passes) > 1
         sums = torch.zeros(loaders, 2, device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         for loader, seen in passes.items():
             sums[loader, 0] += seen.right
@@ -114,9 +115,7 @@ class StepOutputs:
         if trainer.world_size > 1:
             sums = trainer.strategy.reduce(sums, reduce_op="sum")
         counted = {
-            f"{ACCURACY}/dataloader_idx_{loader}" if loaders > 1 else ACCURACY: number_or_tensor(
-                ACCURACY, sums[loader, 0] / sums[loader, 1]
-            )
+            f"{ACCURACY}/dataloader_idx_{loader}" if several else ACCURACY: number_or_tensor(ACCURACY, sums[loader, 0] / sums[loader, 1])
             for loader in passes
         }
         self._counted |= counted.keys() - logged
