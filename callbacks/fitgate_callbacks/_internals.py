@@ -28,7 +28,6 @@ __all__ = [
     "last_saved_steps",
     "missing_path",
     "running_sums",
-    "val_loaders",
 ]
 
 _PATHS = (
@@ -115,16 +114,6 @@ def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor
         ]
     except AttributeError:
         return []
-
-
-def val_loaders(trainer: Trainer) -> list[Any]:
-    """The loaders of the validation that runs, in the order of their indices.
-
-    `trainer.val_dataloaders` gives those of the fit before, where a validation on its own comes after one.
-    """
-    alone = getattr(trainer.validate_loop, "_combined_loader", None) if trainer.state.fn == "validate" else None
-    loaders: Any = alone.iterables if alone is not None else trainer.val_dataloaders
-    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
 class LoggerTap:

@@ -10,8 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from fitgate_callbacks._internals import val_loaders
-from fitgate_callbacks._validation import not_repeated, samples_in
+from fitgate_callbacks._validation import not_repeated, samples_in, val_loaders
 from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["ACCURACY", "StepOutputs"]

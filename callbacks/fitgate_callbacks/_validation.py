@@ -13,10 +13,10 @@ from torch.utils.data import DistributedSampler, RandomSampler
 
 from fitgate.store._evidence import ALL_RANKS, SAMPLES, WEIGHT
 from fitgate.store._run_file import ValidationSet
-from fitgate_callbacks._internals import running_sums, val_loaders
+from fitgate_callbacks._internals import running_sums
 from fitgate_callbacks._values import number_or_tensor
 
-__all__ = ["ValidationEvidence", "ValidationSetSeen", "not_repeated", "samples_in"]
+__all__ = ["ValidationEvidence", "ValidationSetSeen", "not_repeated", "samples_in", "val_loaders"]
 
 _FIRST = 8
 """Samples of each loader that the digest is taken of."""
@@ -92,6 +92,12 @@ class ValidationSetSeen:
         sizes = tuple(self._sizes[loader] for loader in loaders)
         known = [size for size in sizes if size is not None]
         return ValidationSet(sizes=sizes, n=sum(known) if len(known) == len(sizes) else None, digest=whole)
+
+
+def val_loaders(trainer: Trainer) -> list[Any]:
+    """The validation's loaders, in the order of their indices."""
+    loaders = trainer.val_dataloaders
+    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
 def samples_in(batch: Any) -> int | None:  # noqa: ANN401
