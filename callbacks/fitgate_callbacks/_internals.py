@@ -19,7 +19,16 @@ from pytorch_lightning import Trainer
 from fitgate_callbacks._metric_states import metric_states
 from fitgate_callbacks._values import not_one_number, number_or_tensor
 
-__all__ = ["Listener", "LoggerTap", "StepValues", "end_of_fit_checkpoint", "finished", "missing_path", "running_sums"]
+__all__ = [
+    "Listener",
+    "LoggerTap",
+    "StepValues",
+    "end_of_fit_checkpoint",
+    "finished",
+    "last_saved_steps",
+    "missing_path",
+    "running_sums",
+]
 
 _PATHS = (
     "_logger_connector.update_train_step_metrics",
@@ -83,6 +92,12 @@ def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
     """The weights at the end of fit, in the form of a checkpoint: what `save_checkpoint` writes."""
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)  # noqa: SLF001
     return checkpoint
+
+
+def last_saved_steps(trainer: Trainer) -> set[int]:
+    """The `global_step`s at which the trainer's ModelCheckpoints have saved last; nothing where Lightning keeps them elsewhere."""
+    steps = {getattr(callback, "_last_global_step_saved", None) for callback in trainer.checkpoint_callbacks}
+    return {step for step in steps if isinstance(step, int)}
 
 
 def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor]]:

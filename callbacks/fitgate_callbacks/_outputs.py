@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torchmetrics.classification import MulticlassAccuracy
+from pytorch_lightning import Trainer
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from fitgate_callbacks._validation import not_repeated, samples_in, val_loaders
 from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["ACCURACY", "StepOutputs"]
@@ -16,6 +18,15 @@ __all__ = ["ACCURACY", "StepOutputs"]
 ACCURACY = "accuracy"
 LOSS = "loss"
 _LOSS_ALONE = (LOSS,)
+
+
+@dataclass
+class _Counted:
+    """What one rank has counted of a loader: samples it was given; predictions, and the right ones among them."""
+
+    samples: int = 0
+    all: int = 0
+    right: Any = 0
 
 
 class StepOutputs:
@@ -31,7 +42,7 @@ class StepOutputs:
         self._loss: Any = None
         self._divided_by = 1
         self._pair: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._whole_pass: dict[int, MulticlassAccuracy] = {}
+        self._whole_pass: dict[int, _Counted] = {}
         self._counted: set[str] = set()
 
     def keep(self, outputs: Any, divided_by: int = 1) -> None:  # noqa: ANN401 - whatever training_step returned
@@ -73,24 +84,38 @@ class StepOutputs:
         """A validation begins."""
         self._whole_pass = {}
 
-    def add_to_pass(self, outputs: Any, loader: int) -> None:  # noqa: ANN401 - whatever validation_step returned
-        """Count one batch of a validation."""
+    def add_to_pass(self, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:  # noqa: ANN401 - whatever validation_step took and returned
+        """Count one batch of a validation, on every rank. What a sampler repeats to make ranks come out even is left out."""
         if self._accuracy is None:
             return
         scores, target = self._scores_and_target(outputs, "validation_step")
-        metric = self._whole_pass.get(loader)
-        if metric is None:
-            metric = MulticlassAccuracy(num_classes=scores.shape[1], average="micro", validate_args=False, sync_on_compute=False)
-            metric = self._whole_pass[loader] = metric.to(scores.device)
-        metric.update(scores, target)
+        seen = self._whole_pass.setdefault(loader, _Counted())
+        size = samples_in(batch)
+        if size is not None and size == len(target):
+            once = not_repeated(trainer, loader, seen.samples, size)
+            scores, target = scores[:once], target[:once]
+        seen.samples += size or 0
+        seen.right = seen.right + (scores.argmax(dim=1) == target).sum()
+        seen.all += target.numel()
 
-    def end_pass(self, logged: set[str]) -> dict[str, Any]:
-        """The accuracy of the whole validation, for each loader, save for names that were logged by others."""
+    def end_pass(self, trainer: Trainer, logged: set[str]) -> dict[str, Any]:
+        """The accuracy of the whole validation, for each loader, save for names that were logged by others.
+
+        Of all ranks together: each must call this, whether it records or not.
+        """
+        if self._accuracy is None:
+            return {}
         passes, self._whole_pass = self._whole_pass, {}
-        several = len(passes) > 1
+        device, loaders, several = trainer.strategy.root_device, len(val_loaders(trainer)), len(passes) > 1
+        sums = torch.zeros(loaders, 2, device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        for loader, seen in passes.items():
+            sums[loader, 0] += seen.right
+            sums[loader, 1] += seen.all
+        if trainer.world_size > 1:
+            sums = trainer.strategy.reduce(sums, reduce_op="sum")
         counted = {
-            f"{ACCURACY}/dataloader_idx_{loader}" if several else ACCURACY: number_or_tensor(ACCURACY, metric.compute())
-            for loader, metric in passes.items()
+            f"{ACCURACY}/dataloader_idx_{loader}" if several else ACCURACY: number_or_tensor(ACCURACY, sums[loader, 0] / sums[loader, 1])
+            for loader in passes
         }
         self._counted |= counted.keys() - logged
         return {name: value for name, value in counted.items() if name in self._counted}

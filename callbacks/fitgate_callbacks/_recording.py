@@ -29,10 +29,12 @@ from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, ve
 from fitgate_callbacks._ranks import on_rank_zero
 from fitgate_callbacks._values import fetch_values
 
-__all__ = ["Ranks", "Recording", "RecordingOptions"]
+__all__ = ["Ranks", "Recording", "RecordingOptions", "Witness"]
 
 _log = logging.getLogger("fitgate")
 Ranks = Literal["zero", "all"]
+Witness = Callable[[Trainer, str, tuple[str, ...], list[Any]], None]
+"""Takes (trainer, stage, names, values)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +58,11 @@ class Recording:
     Attributes:
         run_id: after `choose`.
         recorder: what writes; None before `begin`, and in a process that only stands by.
-        trainer: the one that runs now, or None.
+        trainer: the one that runs now, or None; also in a process that only stands by.
         stands_by: this process records nothing, since its rank is not asked for.
         names: recorded so far in this process, by stage.
         validation: which data the fit is validated on, for run.json.
+        witnesses: told what is recorded, and on ranks that stand by what would be.
     """
 
     def __init__(self, options: RecordingOptions, *, run_id: str | None = None) -> None:
@@ -70,6 +73,7 @@ class Recording:
         self.stands_by = False
         self.names: dict[str, set[str]] = {}
         self.validation: ValidationSet | None = None
+        self.witnesses: tuple[Witness, ...] = ()
         self._pid = os.getpid()
         self._chosen_for: Callable[[], Trainer | None] = lambda: None
         self._fits = 0
@@ -105,12 +109,13 @@ class Recording:
             self.run_id, self.recorder, self._fits = run_id, None, 0
         self.stands_by = self._options.ranks == "zero" and not trainer.is_global_zero
         if self.stands_by:
+            self.trainer, self._in_fit = trainer, fitting
             return
         self._start_step, self._rank = trainer.global_step, trainer.global_rank
         if self.recorder is None or (fitting and self._fits):
             self._open(trainer, module, first_step=step if run_id else None)
         elif fitting:
-            self.recorder.update(state="running")
+            self.recorder.update(state="running", fit=None)
         self.trainer, self._in_fit = trainer, fitting
         self._fits += fitting
         atexit.register(self._at_exit)
@@ -118,7 +123,12 @@ class Recording:
     def take(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401 - may wait on a device
         """Record what was logged together at one instant. The only call in the training loop."""
         trainer, recorder = self.trainer, self.recorder
-        if trainer is None or recorder is None:
+        if trainer is None:
+            return
+        for witness in self.witnesses:
+            witness(trainer, stage, names, values)
+        if recorder is None:
+            self.names.setdefault(stage, set()).update(names)
             return
         if self._standing is not None:
             names, values = self._not_standing(self._standing, stage, step, names, values)
@@ -200,6 +210,7 @@ class Recording:
                 rank=trainer.global_rank,
                 attempt=attempt,
                 resumed_step=trainer.global_step,
+                fitting=trainer.state.fn == "fit",
                 purge_from=first_step,
                 mirror_again=again,
                 hparams=plain_hparams(getattr(module, "hparams", {})),

@@ -16,7 +16,7 @@ from fitgate.store._run_file import ValidationSet
 from fitgate_callbacks._internals import running_sums
 from fitgate_callbacks._values import number_or_tensor
 
-__all__ = ["ValidationEvidence", "ValidationSetSeen"]
+__all__ = ["ValidationEvidence", "ValidationSetSeen", "not_repeated", "samples_in", "val_loaders"]
 
 _FIRST = 8
 """Samples of each loader that the digest is taken of."""
@@ -42,7 +42,7 @@ class ValidationEvidence:
 
     def add(self, trainer: Trainer, batch: Any, loader: int) -> None:  # noqa: ANN401 - whatever a dataloader gives
         """After a batch. One whose size can't be told is left out, and so is its loader's pass."""
-        size = _size(batch)
+        size = samples_in(batch)
         if size is None:
             return
         self._seen[loader] = self._seen.get(loader, 0) + size
@@ -76,7 +76,7 @@ class ValidationSetSeen:
         """Before or after the first batch of a loader, once; the sanity check's will do."""
         if index in self._sizes:
             return
-        loader = _loaders(trainer)[index]
+        loader = val_loaders(trainer)[index]
         dataset = getattr(loader, "dataset", None)
         self._sizes[index] = len(dataset) if isinstance(dataset, Sized) else None
         self._digests[index] = None if isinstance(getattr(loader, "sampler", None), RandomSampler) else _digest(batch)
@@ -92,6 +92,37 @@ class ValidationSetSeen:
         sizes = tuple(self._sizes[loader] for loader in loaders)
         known = [size for size in sizes if size is not None]
         return ValidationSet(sizes=sizes, n=sum(known) if len(known) == len(sizes) else None, digest=whole)
+
+
+def val_loaders(trainer: Trainer) -> list[Any]:
+    """The validation's loaders, in the order of their indices."""
+    loaders = trainer.val_dataloaders
+    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
+def samples_in(batch: Any) -> int | None:  # noqa: ANN401
+    """The samples in a batch: the length of the first tensor in it."""
+    if isinstance(batch, torch.Tensor):
+        return batch.shape[0] if batch.ndim else 1
+    return next((size for size in map(samples_in, _parts(batch)) if size is not None), None)
+
+
+def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
+    """How many of a batch's samples are not a repetition: they come first.
+
+    A distributed sampler gives rank r of w the samples r, r + w, …, and begins anew where they don't come out even.
+
+    Args:
+        trainer: what validates.
+        index: the loader's.
+        start: samples of the loader that this rank was given before.
+        size: samples in the batch.
+    """
+    sampler = getattr(val_loaders(trainer)[index], "sampler", None)
+    if not isinstance(sampler, DistributedSampler) or not isinstance(sampler.dataset, Sized):
+        return size
+    mine = -((sampler.rank - len(sampler.dataset)) // sampler.num_replicas)
+    return min(max(mine - start, 0), size)
 
 
 def _digest(batch: Any) -> str:  # noqa: ANN401
@@ -120,12 +151,7 @@ def _parts(batch: Any) -> Iterable[Any]:  # noqa: ANN401
 
 
 def _suffix(trainer: Trainer, loader: int) -> str:
-    return f"/dataloader_idx_{loader}" if len(_loaders(trainer)) > 1 else ""
-
-
-def _loaders(trainer: Trainer) -> list[Any]:
-    loaders = trainer.val_dataloaders
-    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+    return f"/dataloader_idx_{loader}" if len(val_loaders(trainer)) > 1 else ""
 
 
 def _of_all_ranks(trainer: Trainer, index: int, seen: int) -> int:
@@ -134,15 +160,8 @@ def _of_all_ranks(trainer: Trainer, index: int, seen: int) -> int:
     A distributed sampler gives each rank as many, and repeats some so that it comes out even: a whole pass saw the data
     set once. Without one, each rank saw the same data; of an unsized one, nothing but this rank's count is known.
     """
-    loader = _loaders(trainer)[index]
+    loader = val_loaders(trainer)[index]
     sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
     if not isinstance(sampler, DistributedSampler) or not isinstance(dataset, Sized):
         return seen
     return min(seen * trainer.world_size, len(dataset))
-
-
-def _size(batch: Any) -> int | None:  # noqa: ANN401
-    """The samples in a batch: the length of the first tensor in it."""
-    if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.ndim else 1
-    return next((size for size in map(_size, _parts(batch)) if size is not None), None)

@@ -13,8 +13,9 @@ from typing import Any
 
 from fitgate.errors import ExportError
 from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
+from fitgate.export._thresholds import without_artifact
 from fitgate.export.formats import all_formats
-from fitgate.gate import Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
+from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
 from fitgate.registry import tidy
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
@@ -99,7 +100,7 @@ class GateCallback(Callback):
         self._formats = check_formats(formats)
         self._example = ExampleInput(example_input)
         self._allow = check_allow(allow)
-        self._agreement = RankAgreement(threshold.metric for threshold in self._thresholds)
+        self._agreement = RankAgreement(t.metric for t in self._thresholds if not t.metric.startswith(ARTIFACT))
         self._warned = False
         self._staged: Staged | None
         self.decision: Decision | None
@@ -114,7 +115,9 @@ class GateCallback(Callback):
         """Before any training: is there a record to judge, one clear checkpoint, an example where one is needed?"""
         if stage != "fit":
             return
-        self._metrics(trainer)
+        metrics = self._metrics(trainer)
+        if trainer.world_size > 1:
+            metrics.watch(self._agreement.take)
         choose_checkpoint(trainer, self._which)
         for what in (*(f"the format {name!r}" for name in needs_example(self._formats)), *map(repr, self._timed)):
             if not self._example.possible(trainer, pl_module):
@@ -160,24 +163,21 @@ class GateCallback(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Warn of a metric that nobody has logged, as soon as a whole epoch and a validation have passed."""
         names = self._metrics(trainer).names
-        if self._warned or trainer.current_epoch == 0 or not names or (trainer.enable_validation and "validate" not in names):
+        if (
+            self._warned
+            or not trainer.is_global_zero
+            or trainer.current_epoch == 0
+            or not names
+            or (trainer.enable_validation and "validate" not in names)
+        ):
             return
         self._warned = True
         known = set().union(*names.values())
         for threshold in self._thresholds:
-            if threshold.metric not in known and not threshold.metric.startswith("artifact."):
+            if threshold.metric not in known and not threshold.metric.startswith(ARTIFACT):
                 near = nearest_names(threshold.metric, known)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"logged so far: {', '.join(sorted(known))}"
                 _log.warning("GateCallback: nobody has logged %r, so %r can't pass; %s", threshold.metric, str(threshold), hint)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Remember what this rank has for the gated metrics."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._agreement.see(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """The same for a fit that doesn't validate."""
-        self._agreement.see(trainer, again=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, and stage what will ship. One verdict, or one error, on all ranks."""
@@ -204,7 +204,7 @@ class GateCallback(Callback):
             failed = f"{type(exception).__name__}: {exception}".rstrip(": ")
             recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
-        self.decision = judge(run, self._thresholds, allow=self._allow)
+        self.decision = without_artifact(judge(run, self._thresholds, allow=self._allow))
         write_gate(recorder, self.decision)
         self._conclude(recorder)
 

@@ -11,7 +11,7 @@ from fitgate.store._values import check_name, check_step, to_float
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, StepOutputs
-from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions
+from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
 from fitgate_callbacks._validation import ValidationEvidence, ValidationSetSeen
 
 __all__ = ["MetricsCallback"]
@@ -31,7 +31,8 @@ class MetricsCallback(Callback):
         tensorboard: mirror the points as TensorBoard events in the run's folder.
         flush_every_s: seconds between two background flushes.
         accuracy: two keys of the step's output dict, predictions of shape (N, C, …) and targets of shape
-            (N, …): records `accuracy`, in train of each batch, in validate of the whole pass.
+            (N, …): records `accuracy`, in train of each batch (rank 0's), in validate of the whole pass, over all ranks and
+            without the samples that a distributed sampler repeats.
         ranks: `"zero"` records rank 0 only; `"all"` each rank, in files of its own, which
             `run.metrics(rank=…)` reads. TensorBoard shows rank 0 either way.
 
@@ -82,6 +83,7 @@ class MetricsCallback(Callback):
         )
         self._accuracy = accuracy
         self._restored: dict[str, Any] = {}
+        self._witnesses: tuple[Witness, ...] = ()
         self._renew()
 
     @property
@@ -129,6 +131,11 @@ class MetricsCallback(Callback):
             message = f"metric {name!r}: nothing is being recorded yet; log in a hook of a running fit, validation or test"
             raise RuntimeError(message)
 
+    def watch(self, witness: Witness) -> None:
+        """Tell somebody, in the fits to come, what is recorded on this rank, and on one that records nothing what would be."""
+        if witness not in self._witnesses:
+            self._witnesses = (*self._witnesses, witness)
+
     def flush(self) -> None:
         """Bring everything recorded so far to the disk."""
         if self.recorder is not None:
@@ -174,19 +181,22 @@ class MetricsCallback(Callback):
         """Count the accuracy of one batch, and keep what stands behind the values of a fit."""
         if self._recording.trainer is None:
             return
-        if trainer.state.fn == "fit":
+        evidence = trainer.state.fn == "fit" and self.recorder is not None
+        if evidence:
             self._validation_set.take(trainer, batch, dataloader_idx)
             self._recording.validation = self._validation_set.facts
         if trainer.sanity_checking:
             return
-        self._outputs.add_to_pass(outputs, dataloader_idx)
-        if trainer.state.fn == "fit":
+        self._outputs.add_to_pass(trainer, outputs, batch, dataloader_idx)
+        if evidence:
             self._evidence.add(trainer, batch, dataloader_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Record the accuracy of the whole pass, unless the module logs its own."""
+        """Record the accuracy of the whole pass, over all ranks, unless the module logs its own."""
+        if trainer.sanity_checking:
+            return
         self._evidence.end(trainer)
-        counted = self._outputs.end_pass(self.names.get("validate", set()))
+        counted = self._outputs.end_pass(trainer, self.names.get("validate", set()))
         if counted:
             self._recording.take("validate", self._logged.step, tuple(counted), list(counted.values()))
 
@@ -238,13 +248,14 @@ class MetricsCallback(Callback):
         state = {
             key: value
             for key, value in self.__dict__.items()
-            if key not in ("_recording", "_logged", "_outputs", "_evidence", "_validation_set", "log", "log_dict")
+            if key not in ("_recording", "_logged", "_outputs", "_evidence", "_validation_set", "_witnesses", "log", "log_dict")
         }
         return {**state, "run_id": self.run_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         run_id = state.pop("run_id")
         self.__dict__.update(state)
+        self._witnesses = ()
         self._renew(run_id)
 
     # Behind the hooks
@@ -261,9 +272,13 @@ class MetricsCallback(Callback):
             return
         restored, self._restored = self._restored if trainer.state.fn == "fit" else {}, {}
         logged = restored.get("logged", {})
+        self._recording.witnesses = self._witnesses if trainer.state.fn == "fit" else ()
         self._recording.begin(trainer, pl_module, run_id=restored.get("run_id"), step=logged.get("next_step", trainer.global_step))
-        if self._recording.trainer is not None:
+        if self.recorder is not None:
             self._logged.install(trainer, logged)
+        elif self._recording.witnesses:
+            # What a checkpoint holds of an epoch's sums is rank 0's own.
+            self._logged.install(trainer, {key: logged[key] for key in ("eval_steps", "next_step") if key in logged})
 
     def _end(self, *, error: bool = False) -> None:
         self._logged.remove(error=error)

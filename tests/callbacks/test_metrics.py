@@ -84,6 +84,18 @@ def test_the_modules_own_accuracy_stands(tmp_path: Path) -> None:
     assert len(_column(tmp_path, "accuracy", "train")) == 2 * BATCHES
 
 
+def test_accuracy_of_a_validation_on_its_own_is_that_of_its_own_loaders(tmp_path: Path) -> None:
+    """After a fit with one loader a validation may have two."""
+    module = Scores()
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path, accuracy=("logits", "target"))])
+    trainer.fit(module, loader(), loader())
+    trainer.validate(module, [loader(), loader(2)], verbose=False)
+    with torch.no_grad():
+        right = [(module.net(batch[0]).argmax(1) == batch[1]).double().mean().item() for batch in loader()]
+    assert _column(tmp_path, "accuracy/dataloader_idx_0", "validate") == [pytest.approx(sum(right) / BATCHES)]
+    assert _column(tmp_path, "accuracy/dataloader_idx_1", "validate") == [pytest.approx(sum(right[:2]) / 2)]
+
+
 def test_accuracy_of_several_loaders_and_without_the_keys(tmp_path: Path) -> None:
     """Each loader has its own, named as Lightning names it; a key that is missing is named before the second batch."""
     trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path, accuracy=("logits", "target"))])

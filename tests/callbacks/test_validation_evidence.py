@@ -14,7 +14,7 @@ from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.gate import judge
 from fitgate.store._evidence import validation_at
 
-SIZES = (8, 8, 8, 3)
+SIZES = (2,) * 13 + (1,)
 """Of the validation batches: the last one is smaller, so weights matter."""
 
 
@@ -47,11 +47,13 @@ class Net(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def _fit(tmp_path: Path, thresholds: list[str | Threshold], val: Any = None, **options: Any) -> tuple[Net, GateCallback, fitgate.Run]:
+def _fit(
+    tmp_path: Path, thresholds: list[str | Threshold], val: Any = None, module: Any = None, **options: Any
+) -> tuple[Net, GateCallback, fitgate.Run]:
     gate = GateCallback(thresholds, dirpath=tmp_path / "deploy")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     settings = {"max_epochs": 3, **quiet, **options}
-    module = Net()
+    module = module or Net()
     pl.Trainer(accelerator="cpu", callbacks=[MetricsCallback(tmp_path / "runs"), gate], **settings).fit(module, _loader(), val or _loader())
     return module, gate, fitgate.Store(str(tmp_path / "runs")).latest()
 
@@ -88,6 +90,38 @@ def test_confidence_is_judged_from_the_fit_and_again_from_its_files(tmp_path: Pa
     assert loss.bound > loss.value
     again = judge(run, thresholds)
     assert [(c.passed, c.bound, c.n) for c in again.checks] == [(c.passed, c.bound, c.n) for c in gate.decision.checks]
+
+
+class Traps(Net):
+    """Logs training accuracy, one on the first batch of the validation alone, and one that is never summed up."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.log("train_acc", 1.0, on_step=False, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log("batch_acc", 1.0, on_step=True, on_epoch=False)
+        self.log("whole_acc", 1.0)
+        if batch_idx == 0:
+            self.log("rare_acc", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "n", "why"),
+    [
+        ("whole_acc", sum(SIZES), ""),
+        ("rare_acc", SIZES[0], "misses by"),
+        ("train_acc", None, "its value comes from the training batches, and a bound rests on the samples of a validation"),
+        ("batch_acc", None, "it was recorded at each batch, so its value is the last batch's"),
+    ],
+)
+def test_a_bound_rests_on_the_samples_behind_its_own_value(tmp_path: Path, metric: str, n: int | None, why: str) -> None:
+    """Not on all that the validation saw where the metric saw fewer, and on none where it isn't the validation's."""
+    _, gate, _ = _fit(tmp_path, [Threshold(metric, ">=", 0.85, confidence=0.95)], module=Traps())
+    assert gate.decision is not None
+    assert gate.decision.checks[0].n == n
+    assert gate.decision.verdict == ("improve" if why else "deploy")
+    assert why in "".join(gate.decision.reasons)
 
 
 def test_several_loaders_have_their_own_samples(tmp_path: Path) -> None:

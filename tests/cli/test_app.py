@@ -28,6 +28,7 @@ def test_reading_commands_load_neither_torch_nor_lightning_nor_a_plotting_librar
         ["show", "latest", "--root", str(root)],
         ["show", "latest", "--root", str(root), "--json"],
         ["gate", "latest", "-t", "val_acc >= 0.8", "--root", str(root)],
+        ["gate", "latest", "--root", str(root)],
         ["report", "latest", "--root", str(root)],
         ["report", "latest", "--root", str(root), "--json"],
         ["models", str(deploy)],
@@ -89,9 +90,11 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_2(arguments: list[str], me
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["gate", "latest"], ["gate", "latest", "-t", "a > 1", "--allow", "interrupted"], ["nothing"]])
+@pytest.mark.parametrize(
+    "arguments", [["gate", "net-20261123-080000-old-owl"], ["gate", "latest", "-t", "a > 1", "--allow", "interrupted"], ["nothing"]]
+)
 def test_wrong_use_is_exit_code_2(arguments: list[str], root: Path, invoke: Any) -> None:
-    """A missing threshold, a rule that can't be set aside, an unknown command."""
+    """No threshold for a run that nobody judged, a rule that can't be set aside, an unknown command."""
     where = ["--root", str(root)] if arguments[0] == "gate" else []
     assert invoke(*arguments, *where).exit_code == 2
 

@@ -1,14 +1,17 @@
 """`fitgate gate` and `fitgate report`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from fitgate._files import sha256_of
+import fitgate
+from fitgate._files import encode_json, sha256_of
 from fitgate.export import publish, seal, stage
+from fitgate.gate import decision_as_dict, judge
 
 RUN = "net-20261123-080000-old-owl"
 
@@ -39,6 +42,80 @@ def test_a_champion_is_the_live_version_of_the_model_that_is_named(root: Path, t
     for threshold, code in (("val_acc >= champion", 0), ("val_acc >= champion + 0.02", 1)):
         done = invoke("gate", RUN, "-t", threshold, "-t", "val_acc >= 0", "--champion", model, "--root", root)
         assert done.exit_code == code, done.output
+
+
+@pytest.mark.parametrize(("run", "code"), [("net-20261123-100000-glad-hen", 0), ("net-20261123-090000-sad-fox", 1)])
+def test_without_thresholds_a_run_is_judged_by_its_own(run: str, code: int, root: Path, invoke: Any) -> None:
+    """Its gate.json comes out again, to the last key."""
+    done = invoke("gate", run, "--root", root, "--json")
+    assert done.exit_code == code, done.output
+    assert json.loads(done.stdout) == json.loads((root / run / "gate.json").read_bytes())
+    assert invoke("gate", run, "--root", root).exit_code == code
+
+
+def test_without_thresholds_a_run_that_nobody_judged_is_wrong_use(root: Path, invoke: Any) -> None:
+    """There is nothing to judge it by."""
+    done = invoke("gate", RUN, "--root", root)
+    assert done.exit_code == 2
+    assert "was never judged" in done.stderr
+
+
+def test_the_values_of_the_champion_of_then_are_on_record(root: Path, invoke: Any) -> None:
+    """A relative threshold is held against them again, whatever is live by now; --champion asks for what is live now."""
+    run = fitgate.Store(str(root)).run(RUN)
+    thresholds = ["val_acc >= champion + 0.005", "val_acc >= 0.5"]
+    decision = judge(run, thresholds, champion={"val_acc": 0.89, "val_loss": 0.4}, allow=("lost_points",))
+    path = root / RUN / "gate.json"
+    path.write_bytes(encode_json(decision_as_dict(decision, RUN)))
+    assert json.loads(path.read_bytes())["champion"] == {"val_acc": 0.89}
+    done = invoke("gate", RUN, "--root", root, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == json.loads(path.read_bytes())
+    earlier = {key: value for key, value in json.loads(path.read_bytes()).items() if key != "champion"}
+    path.write_bytes(encode_json(earlier))
+    done = invoke("gate", RUN, "--root", root)
+    assert done.exit_code == 2
+    assert "--champion MODEL_DIR" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "the champion can't be read: it is damaged",
+        "artifact differs: model.onnx, 1 sample: 'y' differs",
+        "it passed when it was judged, and before it was published another version went live",
+    ],
+)
+def test_what_no_file_of_the_run_can_tell_again_is_taken_from_the_record(reason: str, root: Path, invoke: Any) -> None:
+    """A champion that could not be read, an export that was not proven, or was overtaken, is not set right by asking again."""
+    run = fitgate.Store(str(root)).run(RUN)
+    decision = judge(run, ["val_acc >= 0.5", "val_acc >= champion"])
+    assert decision.verdict == "deploy"
+    decision = replace(decision, verdict="improve", reasons=(reason,), metrics={**decision.metrics, "artifact.size_mb": 1.0})
+    (root / RUN / "gate.json").write_bytes(encode_json(decision_as_dict(decision, RUN)))
+    done = invoke("gate", RUN, "--root", root, "--json")
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)["reasons"] == [reason]
+
+
+def test_what_was_not_exported_has_no_size_to_pass_with(root: Path, invoke: Any) -> None:
+    """Also where nothing but that stands in the way."""
+    decision = judge(fitgate.Store(str(root)).run(RUN), ["val_acc >= 0.5", "artifact.size_mb <= 20"])
+    (root / RUN / "gate.json").write_bytes(encode_json(decision_as_dict(decision, RUN)))
+    done = invoke("gate", RUN, "--root", root, "--json")
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)["reasons"] == ["artifact.size_mb <= 20: not measured, since nothing was exported"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("val_acc >= 0.9 (warn)", 1), ("val_acc >= 0.2 (95 % confidence)", 1), ("val_acc 0.2 (95 %)", 2)]
+)
+def test_a_typed_threshold_can_be_typed(text: str, code: int, root: Path, invoke: Any) -> None:
+    """As it is printed. One that only warns is none to stand on, and of this run no samples are on record."""
+    done = invoke("gate", RUN, "-t", text, "--root", root, "--json")
+    assert done.exit_code == code, done.output
+    if code == 1:
+        assert json.loads(done.stdout)["checks"][0]["threshold"] == text
 
 
 def test_a_report_is_printed_written_or_given_as_json(root: Path, tmp_path: Path, invoke: Any) -> None:

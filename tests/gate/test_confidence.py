@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 
 from fitgate import Threshold, ThresholdError, evaluate
 from fitgate.gate import Samples
@@ -38,6 +38,32 @@ def test_a_model_just_under_the_threshold_is_deployed_by_luck_only_without_confi
 
     assert 0.4 < deployed(Threshold("val_acc", ">=", 0.80)) < 0.6
     assert deployed(Threshold("val_acc", ">=", 0.80, confidence=0.95)) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("batches", "models"),
+    [
+        *[(3, 20), (5, 20), (10, 400), (30, 150), (100, 40)],
+        *[pytest.param(batches, 2_000, marks=[pytest.mark.stress, pytest.mark.timeout(600)]) for batches in (10, 15, 30, 100)],
+    ],
+)
+@pytest.mark.parametrize("losses", ["normal", "exponential", "exponential of eight"])
+@pytest.mark.parametrize("op", ["<=", ">="])
+def test_a_mean_at_the_threshold_passes_at_most_one_time_in_twenty(batches: int, models: int, losses: str, op: str) -> None:
+    """For few batches and for skewed ones, on either side; with fewer than ten nothing passes, and the reason says so."""
+    generator = np.random.default_rng(batches)
+    shape = {"normal": 1, "exponential": 1, "exponential of eight": 8}[losses]
+    draw = generator.normal if losses == "normal" else lambda mean, _spread, size: generator.exponential(mean, size)
+    threshold = Threshold("val_loss", op, 0.5, confidence=0.95, kind="mean")  # type: ignore[arg-type]
+    deployed = 0
+    for _ in range(models):
+        values = draw(0.5, 0.1, (batches, shape)).mean(axis=1)
+        samples = {"val_loss": Samples(batch_values=values.tolist(), batch_sizes=[shape] * batches)}
+        decision = evaluate([threshold], {"val_loss": float(values.mean())}, samples=samples)
+        deployed += decision.verdict == "deploy"
+        assert batches >= 10 or "too few batches" in decision.reasons[0]
+    # One-sided: by chance alone more than this come once in a thousand tests where the truth is 5 %.
+    assert deployed <= binom.ppf(0.999, models, 0.05) * (batches >= 10)
 
 
 def test_enough_samples_are_just_enough() -> None:
@@ -90,8 +116,10 @@ def test_the_bound_of_a_mean_agrees_with_the_normal_one_for_many_batches() -> No
         ("proportion", None, "the number of validation samples behind it was not recorded"),
         ("mean", None, "nothing was seen per batch"),
         ("mean", Samples(n=300), "nothing was seen per batch"),
-        ("mean", Samples(batch_values=[0.4], batch_sizes=[32]), "only one batch"),
-        ("mean", Samples(batch_values=[0.4, 0.4], batch_sizes=[32, 32]), "no spread"),
+        ("mean", Samples(batch_values=[0.4], batch_sizes=[32]), "too few batches: 1 was seen"),
+        ("mean", Samples(batch_values=[0.4, 0.5] * 4, batch_sizes=[32] * 8), "too few batches: 8 were seen"),
+        ("mean", Samples(batch_values=[0.4] * 12, batch_sizes=[32] * 12), "no spread"),
+        ("proportion", Samples(n=300, problem="it was told otherwise"), "it was told otherwise"),
         ("mean", Samples(batch_values=[0.4, math.nan], batch_sizes=[32, 32]), "NaN"),
     ],
 )

@@ -1,9 +1,10 @@
 """The verdict is a pure function of thresholds and numbers."""
 
+import dataclasses
 import math
 import operator
-import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,9 +51,12 @@ def test_no_list_of_thresholds_is_an_error(thresholds: object) -> None:
     op=st.sampled_from(list(PYTHON_OPERATORS)),
 )
 def test_a_check_passes_exactly_when_python_says_so_and_the_value_is_finite(value: float, bound: float, op: str) -> None:
-    """Agrees with Python's own comparison; NaN and infinities pass nothing."""
+    """Agrees with Python's own comparison, the float32 of the bound being the bound; NaN and infinities pass nothing."""
     decision = evaluate([Threshold("m", op, bound)], {"m": value})  # type: ignore[arg-type]
-    expected = math.isfinite(value) and PYTHON_OPERATORS[op](value, bound)
+    with np.errstate(over="ignore"):
+        rounded = float(np.float32(bound))
+    on_it = value == rounded and math.isclose(value, bound, rel_tol=2.0**-24)
+    expected = math.isfinite(value) and PYTHON_OPERATORS[op](bound if on_it else value, bound)
     assert (decision.verdict == "deploy") is expected
     assert decision.checks[0].passed is expected
     assert bool(decision.reasons) is not expected
@@ -67,6 +71,61 @@ def test_any_text_is_a_threshold_or_one_clear_error(text: str) -> None:
         assert repr(text) in str(error)
     else:
         assert Threshold.parse(str(threshold)).metric == threshold.metric
+
+
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+_TYPED = st.builds(
+    Threshold,
+    st.text(min_size=1).filter(str.strip),
+    st.sampled_from(list(PYTHON_OPERATORS)),
+    _NUMBERS | st.builds(Champion, st.sampled_from(["+", "*"]), _NUMBERS),
+    confidence=st.none() | st.floats(min_value=0.5, max_value=1, exclude_max=True),
+    kind=st.sampled_from(["proportion", "mean"]),
+    warn=st.booleans(),
+)
+
+
+@given(_TYPED)
+def test_the_text_of_a_threshold_means_the_same_threshold(typed: Threshold) -> None:
+    """Copied from gate.json or a report and given again, with all that a typed one has, to the last digit."""
+    again = Threshold.parse(str(typed))
+    assert str(again) == str(typed)
+    assert dataclasses.replace(again, kind=typed.kind) == typed
+    assert typed.confidence is None or again.bound_kind == typed.bound_kind
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("val_acc >= 0.95 (95 % confidence)", Threshold("val_acc", ">=", 0.95, confidence=0.95)),
+        ("val_loss <= 0.3 (99.9 % confidence, mean)", Threshold("val_loss", "<=", 0.3, confidence=0.999, kind="mean")),
+        ("loss < 0.1 (warn)", Threshold("loss", "<", 0.1, warn=True)),
+        ('"top 1" > champion * 0.98', Threshold("top 1", ">", "champion * 0.98")),  # type: ignore[arg-type]
+    ],
+)
+def test_a_typed_threshold_reads_well(text: str, typed: Threshold) -> None:
+    """What is usual is left out of its text, and what is not plain stands in quotes."""
+    assert str(typed) == text
+    assert Threshold.parse(text) == typed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("acc >= 0.8 (95 % sure)", "'95 % sure' in brackets is none of"),
+        ("acc >= 0.8 (warn, warn)", "warn is given twice"),
+        ("acc >= 0.8 ()", "in brackets is none of"),
+        ("acc >= 0.8 (105 % confidence)", "expected a number from 0.5"),
+        ("loss <= 0.8 (95 % confidence)", "does not tell what it is"),
+        ('"acc >= 0.8', "can't read the threshold"),
+    ],
+)
+def test_what_stands_in_brackets_is_read_or_refused(text: str, shown: str) -> None:
+    """Never passed over: a confidence that is misspelt must not become a threshold without one."""
+    with pytest.raises(ThresholdError) as caught:
+        Threshold.parse(text)
+    assert repr(text) in str(caught.value)
+    assert shown in str(caught.value)
 
 
 def test_missing_metric_fails_and_names_the_nearest() -> None:
@@ -84,11 +143,31 @@ def test_ineligible_run_is_not_judged_on_its_numbers() -> None:
     assert decision.checks[0].passed
 
 
-def test_a_miss_by_rounding_shows_its_digits() -> None:
-    """342 of 360 in float32 is less than 0.95, and the reason doesn't say that 0.95 misses 0.95."""
-    value = struct.unpack("f", struct.pack("f", 342 / 360))[0]
+@given(st.floats(min_value=1e-3, max_value=1e6))
+def test_a_value_recorded_as_float32_at_the_bound_is_on_the_bound(bound: float) -> None:
+    """It passes `>=` and `<=`, and misses `>` and `<`, whichever way float32 rounds; its neighbours don't count as the bound."""
+    value = float(np.float32(bound))
+    for op, passes in ((">=", True), ("<=", True), (">", False), ("<", False)):
+        check = evaluate([Threshold("m", op, bound)], {"m": value}).checks[0]  # type: ignore[arg-type]
+        assert check.passed is passes
+        assert check.margin == 0
+    above, below = (float(np.nextafter(np.float32(bound), np.float32(to))) for to in (np.inf, -np.inf))
+    assert evaluate([Threshold("m", ">", bound)], {"m": above}).verdict == "deploy"
+    assert evaluate([Threshold("m", ">=", bound)], {"m": below}).verdict == "improve"
+
+
+@pytest.mark.parametrize(("bound", "value"), [(1e-50, 0.0), (1e39, math.inf), (-1e39, -math.inf), (1e-44, float(np.float32(1e-44)))])
+def test_what_float32_can_not_hold_is_not_on_the_bound(bound: float, value: float) -> None:
+    """Too small or too large a bound is compared as it stands."""
+    assert Threshold("m", ">=", bound).holds(value, bound) is (value >= bound)
+    assert Threshold("m", "<=", bound).holds(value, bound) is (value <= bound)
+
+
+def test_a_near_miss_shows_its_digits() -> None:
+    """The reason doesn't say that 0.95 misses 0.95."""
+    value = float(np.nextafter(np.float32(0.95), np.float32(0)))
     (reason,) = evaluate(["acc >= 0.95"], {"acc": value}).reasons
-    assert reason == "acc >= 0.95: got 0.949999988, misses by 1.192e-08"
+    assert reason == "acc >= 0.95: got 0.949999928, misses by 7.153e-08"
 
 
 def test_champion_bounds() -> None:
@@ -114,6 +193,18 @@ def test_a_missing_metric_is_not_waived_on_the_first_deployment() -> None:
     assert "waived" not in odd.reasons[0]
 
 
+@pytest.mark.parametrize("artifact", ["artifact.size_mb <= 20", "artifact.size_mb <= champion * 1.1"])
+def test_the_first_deployment_does_not_stand_on_the_size_of_its_files(artifact: str) -> None:
+    """Where what is relative is waived, one absolute threshold on a recorded metric must stand."""
+    metrics = {"val_acc": 0.01, "artifact.size_mb": 3.0}
+    first = evaluate(["val_acc >= champion", artifact, Threshold("val_acc", ">=", 0, warn=True)], metrics)
+    assert first.verdict == "improve"
+    assert "nothing stands to judge by" in first.reasons[-1]
+    assert evaluate(["val_acc >= champion", artifact, "val_acc >= 0"], metrics).verdict == "deploy"
+    live = {"val_acc": 0.005, "artifact.size_mb": 3.0}
+    assert evaluate(["val_acc >= champion", artifact], metrics, champion=live).verdict == "deploy"
+
+
 def test_a_warning_threshold_reports_without_blocking() -> None:
     """`warn=True` never turns a deploy into an improve."""
     decision = evaluate(["acc >= 0.8", Threshold("loss", "<", 0.1, warn=True)], {"acc": 0.9, "loss": 0.5})
@@ -128,6 +219,9 @@ def test_the_margin_of_a_decision_is_the_worst_relative_one() -> None:
     assert margin(passing) == pytest.approx(0.02 / 0.5)
     assert margin(evaluate(thresholds, {"acc": 0.72, "loss": 0.48, "size": 0.5})) == pytest.approx(-0.1)
     assert margin(evaluate(["x > 0"], {"x": 0.25})) == 0.25
+    assert margin(evaluate(["x >= 0.8"], {"x": 0.8})) == 0
+    on_it = margin(evaluate(["x > 0.8", "y > 0"], {"x": 0.8, "y": 1.0}))
+    assert -1e-300 < on_it < 0, "an improve, by as little as there is"
     assert margin(evaluate(thresholds, {"acc": 0.72, "size": 0.5})) == -math.inf
     for accuracy in (0.7, 0.9):
         assert margin(evaluate(["acc >= 0.8"], {"acc": accuracy}, ineligible=["interrupted"])) == -math.inf

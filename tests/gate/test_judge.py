@@ -1,7 +1,8 @@
 """Judging a stored run from its files."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from fitgate.store._schema import Record
 from fitgate.store._segments import SegmentWriter
 
 
-def _run(tmp_path: Path, fit: FitFacts | None) -> fitgate.Run:
-    now = datetime.now(UTC)
+def _run(tmp_path: Path, fit: FitFacts | None, *, state: Any = "completed", age: timedelta = timedelta()) -> fitgate.Run:
+    now = datetime.now(UTC) - age
     writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r")
     for epoch, accuracy in enumerate((0.7, 0.9, 0.6)):
         step = 10 * epoch + 9
@@ -22,7 +23,7 @@ def _run(tmp_path: Path, fit: FitFacts | None) -> fitgate.Run:
         writer.write([Record("validate", step, step + 1, epoch, 1000 * (step + 1), ("acc", "loss"), (accuracy, 1 - accuracy))])
     writer.close()
     attempts = (Attempt(number=0, started=now),)
-    write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="completed", created=now, updated=now, attempts=attempts, fit=fit))
+    write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state=state, created=now, updated=now, attempts=attempts, fit=fit))
     return fitgate.Store(str(tmp_path)).run("r")
 
 
@@ -46,6 +47,39 @@ def test_what_was_recorded_after_the_fit_is_not_its_evidence(tmp_path: Path) -> 
     writer.write([Record("validate", 30, 30, 3, 32_000, ("acc",), (0.95,))])
     writer.close()
     assert judge(run, ["acc >= 0.5"]).checks[0].value == 0.6
+
+
+@pytest.mark.parametrize(
+    ("step", "where"), [(25, "the nearest are at steps 20 and 30"), (35, "the nearest is at step 30"), (5, "the nearest is at step 10")]
+)
+def test_what_is_validated_is_never_taken_from_training(tmp_path: Path, step: int, where: str) -> None:
+    """A checkpoint between two validations has no value of a name that both stages log, however good the training batch was."""
+    run = _run(tmp_path, FitFacts(global_step=step, steps=step))
+    writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r", attempt=1)
+    writer.write([Record("train", step - 1, step, 3, 32_000, ("acc", "train_acc"), (1.0, 0.9))])
+    writer.close()
+    decision = judge(run, ["acc >= 0.9", "train_acc >= 0.9"])
+    assert decision.reasons == (f"acc >= 0.9: not recorded for the judged weights: no validation at step {step}; {where}",)
+    assert decision.metrics == {"train_acc": 0.9}, "what no validation records is training's to tell"
+
+
+def test_a_name_that_is_validated_with_a_suffix_is_not_taken_from_training_either(tmp_path: Path) -> None:
+    """With several loaders or with `on_step` Lightning gives the validation's values longer names than training's."""
+    run = _run(tmp_path, FitFacts(global_step=30, steps=30))
+    writer = SegmentWriter(tmp_path / "r" / "metrics", run_id="r", attempt=1)
+    writer.write([Record("train", 29, 30, 3, 32_000, ("f1", "rate"), (1.0, 1.0))])
+    writer.write([Record("validate", 29, 30, 3, 33_000, ("f1/dataloader_idx_0", "f1/dataloader_idx_1", "rate_epoch"), (0.1, 0.2, 0.3))])
+    writer.close()
+    decision = judge(run, ["f1 >= 0.9", "rate >= 0.9"])
+    assert "it is validated as f1/dataloader_idx_0, f1/dataloader_idx_1, and a value of the training batches" in decision.reasons[0]
+    assert "it is validated as rate_epoch" in decision.reasons[1]
+
+
+@pytest.mark.parametrize(("age", "state"), [(timedelta(), "running"), (timedelta(hours=1), "lost")])
+def test_a_run_that_has_not_ended_is_not_judged(tmp_path: Path, age: timedelta, state: str) -> None:
+    """Resumed and still at it, or killed: the facts of the attempt before are not those of its weights."""
+    decision = judge(_run(tmp_path, FitFacts(global_step=20, steps=20), state="running", age=age), ["acc >= 0.8"])
+    assert decision.reasons == (f"the run has not ended: it is {state}",)
 
 
 def test_a_run_without_an_end_never_deploys(tmp_path: Path) -> None:

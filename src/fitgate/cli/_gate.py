@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,19 +10,34 @@ import typer
 
 from fitgate.cli._command import command
 from fitgate.cli._common import Json, Root, RunArgument, find_run, print_json, terminal
-from fitgate.errors import ThresholdError
+from fitgate.errors import FitgateError, ThresholdError
 from fitgate.summary import decision_part
 
 if TYPE_CHECKING:
+    from fitgate.gate import Decision, Threshold
     from fitgate.registry import LiveValues
+    from fitgate.store import Run
 
 _IMPROVE = 1
 
 
-@command('fitgate gate latest -t "val_acc >= 0.8" -t "val_loss <= 0.35"\nfitgate gate digits -t "val_acc >= 0.8" && ./deploy.sh')
+@command(
+    "fitgate gate latest\n"
+    'fitgate gate latest -t "val_acc >= 0.8" -t "val_loss <= 0.35"\n'
+    'fitgate gate digits -t "val_acc >= 0.8 (95 % confidence)" && ./deploy.sh'
+)
 def gate(
     run: RunArgument,
-    threshold: Annotated[list[str], typer.Option("--threshold", "-t", metavar="TEXT", help='Such as "val_acc >= 0.8"; may be repeated.')],
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            "-t",
+            metavar="TEXT",
+            help='Such as "val_acc >= 0.8" or, as a typed one is printed, "val_loss <= 0.3 (95 % confidence, mean)"; may be repeated. '
+            "Without any: those of the run's own gate.json.",
+        ),
+    ] = None,
     root: Root = "runs",
     *,
     champion: Annotated[
@@ -35,26 +51,23 @@ def gate(
     """Judge a run by thresholds, from its files alone.
 
     Nothing is written or exported. Judged are the values of the checkpoint that would ship: the best one's, not the last epoch's.
+    Without -t the run is judged as in its fit: by the same thresholds, rules set aside and champion's values.
 
     Exit codes: 0 deploy; 1 improve; 2 wrong use: no such run, or a threshold that can't be read.
     """
-    from fitgate.gate import decision_as_dict, judge, parse_thresholds  # noqa: PLC0415 - only this command judges
+    from fitgate.gate import decision_as_dict, parse_thresholds  # noqa: PLC0415 - only this command judges
 
-    thresholds = parse_thresholds(threshold)
-    live = _champion(champion) if champion else None
-    if live is None and any(t.is_relative for t in thresholds):
-        message = f"{next(str(t) for t in thresholds if t.is_relative)!r} needs --champion MODEL_DIR, such as --champion deploy/model"
-        raise ThresholdError(message)
+    thresholds = parse_thresholds(threshold) if threshold else None
     found = find_run(root, run)
+    live = _champion(champion) if champion else None
     try:
-        decision = judge(
-            found,
-            thresholds,
-            allow=allow or (),
-            champion=live.metrics if live is not None else None,
-            champion_validation=live.validation if live is not None else None,
-        )
+        if thresholds is not None:
+            decision = _judge_by(found, thresholds, live, allow or ())
+        else:
+            decision = _judge_as_in_the_fit(found, live, allow or ())
     except ValueError as error:
+        if isinstance(error, FitgateError):
+            raise
         raise typer.BadParameter(str(error), param_hint="--allow") from error
     content = decision_as_dict(decision, found.id)
     if json:
@@ -63,6 +76,27 @@ def gate(
         console = terminal()
         console.print(decision_part(content, found.id, encoding=console.encoding), crop=False)
     raise typer.Exit(0 if decision.verdict == "deploy" else _IMPROVE)
+
+
+def _judge_by(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None, allow: Sequence[str]) -> Decision:
+    from fitgate.gate import judge  # noqa: PLC0415 - as above
+
+    if live is None and any(t.is_relative for t in thresholds):
+        message = f"{next(str(t) for t in thresholds if t.is_relative)!r} needs --champion MODEL_DIR, such as --champion deploy/model"
+        raise ThresholdError(message)
+    values, data = (live.metrics, live.validation) if live is not None else (None, None)
+    return judge(run, thresholds, allow=allow, champion=values, champion_validation=data)
+
+
+def _judge_as_in_the_fit(run: Run, live: LiveValues | None, allow: Sequence[str]) -> Decision:
+    from fitgate.export._again import judge_again  # noqa: PLC0415 - as above
+    from fitgate.gate import on_record  # noqa: PLC0415 - as above
+
+    path = f"{run.path}/gate.json"
+    if not run.fs.exists(path):
+        message = f'{run.id} was never judged: it has no gate.json. Give a threshold, such as -t "val_acc >= 0.8"'
+        raise ThresholdError(message)
+    return judge_again(run, on_record(run.fs.cat_file(path), path), live, allow)
 
 
 def _champion(model_dir: str) -> LiveValues:

@@ -8,16 +8,19 @@ from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Check, Decision, Judged, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
-from fitgate.gate._gate_file import read_gate_file
+from fitgate.gate._gate_file import OnRecord, on_record, read_gate_file
+from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
-from fitgate.gate._threshold import Champion, Threshold, parse_thresholds
+from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
 __all__ = [
+    "ARTIFACT",
     "Champion",
     "Check",
     "Decision",
     "Judged",
+    "OnRecord",
     "Samples",
     "Threshold",
     "Verdict",
@@ -29,6 +32,7 @@ __all__ = [
     "margin",
     "metrics_at",
     "nearest_names",
+    "on_record",
     "parse_thresholds",
     "read_gate_file",
 ]

@@ -8,20 +8,25 @@ from collections.abc import Iterable, Mapping
 
 from fitgate.gate._confidence import Bound, Samples, confidence_bound, samples_needed
 from fitgate.gate._decision import Check
-from fitgate.gate._threshold import Champion, Threshold
+from fitgate.gate._grammar import Champion
+from fitgate.gate._rounding import settled
+from fitgate.gate._threshold import Threshold
 
 __all__ = ["check", "nearest_names"]
 
 
 def check(
-    threshold: Threshold, metrics: Mapping[str, float], *, champion: Mapping[str, float] | None, samples: Mapping[str, Samples]
+    threshold: Threshold,
+    metrics: Mapping[str, float],
+    *,
+    champion: Mapping[str, float] | None,
+    samples: Mapping[str, Samples],
+    missing: Mapping[str, str],
 ) -> Check:
     """Hold a threshold against the judged metrics; see `evaluate` for the arguments."""
     value = metrics.get(threshold.metric)
     if value is None:
-        near = nearest_names(threshold.metric, metrics)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; recorded there: {', '.join(sorted(metrics)) or 'nothing'}"
-        return _missed(threshold, f"not recorded for the judged weights{hint}")
+        return _missed(threshold, f"not recorded for the judged weights{_why_missing(threshold.metric, metrics, missing)}")
     value = float(value)
     if not math.isfinite(value):
         return _missed(threshold, f"the value is {value}, which passes nothing", value=value)
@@ -44,6 +49,13 @@ def nearest_names(name: str, names: Iterable[str], *, most: int = 3) -> tuple[st
         ('val_acc',)
     """
     return tuple(difflib.get_close_matches(name, list(names), n=most, cutoff=0.6))
+
+
+def _why_missing(name: str, metrics: Mapping[str, float], missing: Mapping[str, str]) -> str:
+    if name in missing:
+        return f": {missing[name]}"
+    near = nearest_names(name, metrics)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; recorded there: {', '.join(sorted(metrics)) or 'nothing'}"
 
 
 def _compare(threshold: Threshold, value: float, required: float) -> Check:
@@ -69,7 +81,7 @@ def _compare_bound(threshold: Threshold, value: float, required: float, samples:
     what = f"got {value:.6g}, whose {side} bound from {bound.n} samples is {bound.value:.6g}: {_by(margin, passed=passed)}"
     enough = None
     if threshold.holds(value, required):
-        enough = samples_needed(kind, value, bound, required, confidence)
+        enough = samples_needed(kind, settled(value, required), bound, required, confidence)
         if enough is not None and not passed:
             what += f"; about {enough} samples would be enough for this value"
     elif not passed:
@@ -88,13 +100,14 @@ def _compare_bound(threshold: Threshold, value: float, required: float, samples:
 
 
 def _margin(threshold: Threshold, value: float, required: float) -> float:
+    value = settled(value, required)
     return value - required if threshold.better_high else required - value
 
 
 def _apart(value: float, required: float) -> str:
-    """A value in as many digits as tell it from its bound: 342 of 360 is 0.949999988 in float32, which is less than 0.95."""
+    """A value in as many digits as tell it from its bound, where it isn't on it."""
     short = f"{value:.6g}"
-    return short if short != f"{required:.6g}" or value == required else f"{value:.9g}"
+    return short if short != f"{required:.6g}" or settled(value, required) == required else f"{value:.9g}"
 
 
 def _by(margin: float, *, passed: bool) -> str:

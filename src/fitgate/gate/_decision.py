@@ -76,6 +76,7 @@ class Decision:
         metrics: the values that were judged, by name.
         judged: which weights those values belong to.
         allowed: eligibility rules that were set aside.
+        champion: the live version's values that relative thresholds were held against; None when nothing was live.
         warnings: what a reader of this decision should know, and what did not decide.
     """
 
@@ -85,4 +86,5 @@ class Decision:
     metrics: Mapping[str, float] = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
     allowed: tuple[str, ...] = ()
+    champion: Mapping[str, float] | None = None
     warnings: tuple[str, ...] = ()

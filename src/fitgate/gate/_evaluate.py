@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from fitgate.gate._check import check
 from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Decision, Judged
-from fitgate.gate._threshold import Threshold, parse_thresholds
+from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
 __all__ = ["evaluate"]
+
+_NOTHING_STANDS = (
+    "nothing stands to judge by: every threshold on a recorded metric is waived or only warns; "
+    'add an absolute one, such as "val_acc >= 0.8"'
+)
 
 
 def evaluate(
@@ -21,11 +26,13 @@ def evaluate(
     ineligible: Sequence[str] = (),
     judged: Judged | None = None,
     allowed: Sequence[str] = (),
+    missing: Mapping[str, str] | None = None,
 ) -> Decision:
     """Judge metrics by thresholds.
 
     A metric that is missing, NaN or infinite fails its threshold. A threshold relative to the
-    champion is waived while there is none; at least one absolute threshold must then stand.
+    champion is waived while there is none; at least one absolute threshold on a recorded metric must
+    then stand, since bounds on the exported files say nothing of how good the model is.
 
     Args:
         thresholds: conditions, as text or `Threshold`; at least one.
@@ -35,6 +42,7 @@ def evaluate(
         ineligible: reasons why the numbers must not be trusted at all; any one makes the verdict `improve`.
         judged: which weights the values belong to; carried through.
         allowed: eligibility rules that were set aside; carried through.
+        missing: why a metric has no value, by name, where that is known.
 
     Returns:
         The decision, with a check for each threshold.
@@ -49,10 +57,13 @@ def evaluate(
         >>> decision.reasons
         ('loss < 0.3: got 0.35, misses by 0.05',)
     """
-    checks = tuple(check(t, metrics, champion=champion, samples=samples or {}) for t in parse_thresholds(thresholds))
+    parsed = parse_thresholds(thresholds)
+    checks = tuple(check(t, metrics, champion=champion, samples=samples or {}, missing=missing or {}) for t in parsed)
     reasons = [*ineligible, *(c.reason for c in checks if c.blocks)]
-    if not any(not c.waived and not c.threshold.warn for c in checks):
-        reasons.append('nothing stands to judge by: every threshold is waived or only warns; add an absolute one, such as "val_acc >= 0.8"')
+    relative = {t.metric for t in parsed if t.is_relative}
+    standing = [c for c in checks if not c.waived and not c.threshold.warn]
+    if not standing or (relative and champion is None and all(c.threshold.metric.startswith(ARTIFACT) for c in standing)):
+        reasons.append(_NOTHING_STANDS)
     return Decision(
         verdict="improve" if reasons else "deploy",
         checks=checks,
@@ -60,4 +71,5 @@ def evaluate(
         metrics=dict(metrics),
         judged=judged or Judged(),
         allowed=tuple(allowed),
+        champion=None if champion is None else {name: champion[name] for name in sorted(relative & champion.keys())},
     )

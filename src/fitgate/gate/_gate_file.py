@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fitgate._files import decode_json
-from fitgate.errors import StoreError
+from fitgate.errors import StoreError, ThresholdError
+from fitgate.gate._confidence import Kind
 from fitgate.gate._decision import Judged, Verdict
-from fitgate.gate._threshold import Operator
+from fitgate.gate._grammar import Operator
+from fitgate.gate._threshold import ARTIFACT, Threshold
 
-__all__ = ["read_gate_file"]
+__all__ = ["OnRecord", "on_record", "read_gate_file"]
 
 FORMAT = 1
+_DIFFERS = "artifact differs"
+_UNREADABLE = "the champion can't be read"
+_AFTERWARDS = "it passed when it was judged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,7 @@ class _Check:
     warn: bool = False
     waived: bool = False
     confidence: float | None = None
+    kind: Kind | None = None
     bound: float | None = None
     n: int | None = None
     n_needed: int | None = None
@@ -44,9 +50,36 @@ class _GateFile:
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    champion: dict[str, float | None] | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
     format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnRecord:
+    """How a run was judged.
+
+    Attributes:
+        thresholds: as they were given.
+        allowed: the rules that were set aside.
+        champion: the live version's values that relative thresholds were held against; None when nothing was live.
+        lacks_champion: they were held against values that this file doesn't keep, as an earlier version wrote it.
+        artifact: what was measured of the export; empty where nothing was exported.
+        differs, champion_unreadable, afterwards: reasons that no file of the run can tell again: what was not proven of the export,
+            why there was nothing to hold it against, and what happened before it was published.
+        warnings: likewise.
+    """
+
+    thresholds: tuple[Threshold, ...]
+    allowed: tuple[str, ...]
+    champion: dict[str, float] | None
+    lacks_champion: bool
+    artifact: dict[str, float]
+    differs: tuple[str, ...]
+    champion_unreadable: tuple[str, ...]
+    afterwards: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def read_gate_file(data: bytes, source: str) -> dict[str, Any]:
@@ -64,9 +97,47 @@ def read_gate_file(data: bytes, source: str) -> dict[str, Any]:
         Traceback (most recent call last):
         fitgate.errors.StoreError: gate.json can't be read: Invalid enum value 'perhaps' - at `$.verdict`
     """
+    _decoded(data, source)
+    content: dict[str, Any] = json.loads(data)
+    return content
+
+
+def on_record(data: bytes, source: str) -> OnRecord:
+    """What a gate.json says of how its run was judged, to judge it so again.
+
+    Raises:
+        StoreError: it is damaged, or of a later format than this version reads.
+        ThresholdError: it holds a threshold that this version can't read.
+    """
+    known = _decoded(data, source)
+    live = known.champion
+    return OnRecord(
+        thresholds=tuple(_threshold(check) for check in known.checks),
+        allowed=known.allowed,
+        champion=None if live is None else {name: value for name, value in live.items() if value is not None},
+        lacks_champion=live is None and any("champion" in check.threshold and check.required is not None for check in known.checks),
+        artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
+        differs=tuple(reason for reason in known.reasons if reason.startswith(_DIFFERS)),
+        champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(_UNREADABLE)),
+        afterwards=tuple(reason for reason in known.reasons if reason.startswith(_AFTERWARDS)),
+        warnings=known.warnings,
+    )
+
+
+def _threshold(check: _Check) -> Threshold:
+    """The threshold of a check: its bound as it is written, all else as it is kept beside."""
+    try:
+        value = Threshold.parse(check.threshold).value
+    except ThresholdError:
+        if check.required is None:
+            raise
+        value = check.required
+    return Threshold(check.metric, check.op, value, confidence=check.confidence, kind=check.kind, warn=check.warn)
+
+
+def _decoded(data: bytes, source: str) -> _GateFile:
     known = decode_json(data, _GateFile, source=source)
     if known.format != FORMAT:
         message = f"{source} is of format {known.format}; this version of fitgate reads format {FORMAT}"
         raise StoreError(message)
-    content: dict[str, Any] = json.loads(data)
-    return content
+    return known

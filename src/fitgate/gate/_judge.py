@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Decision, Judged
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
+from fitgate.gate._recorded import Recorded, recorded_at
 from fitgate.gate._threshold import Threshold, parse_thresholds
 from fitgate.store import Run
 from fitgate.store._evidence import validation_at
@@ -21,29 +19,18 @@ from fitgate.store._run_file import FitFacts, ValidationSet
 
 __all__ = ["decision_as_dict", "judge", "metrics_at"]
 
-# Of one name in several stages, the stage whose value is judged: never train where there is a validation.
-_STAGES = ("validate", "train")
-
 
 def metrics_at(run: Run, global_step: int, *, ended: datetime | None = None) -> dict[str, float]:
     """The values recorded at the `global_step` of a checkpoint, by name.
 
-    Of several at one step the latest stands; of one name in several stages, `validate` before `train`.
+    Of several at one step the latest stands. What the run validates is never taken from training.
 
     Args:
         run: the run to read.
         global_step: optimizer steps that the checkpoint's weights had seen.
         ended: leave out what was recorded later, such as by a `trainer.validate` of other weights after the fit.
     """
-    wanted = pc.field("global_step") == global_step
-    if ended is not None:
-        # Times are kept to the millisecond, rounded either way.
-        wanted &= pc.field("wall_time") <= pa.scalar(ended + timedelta(milliseconds=1), pa.timestamp("us", tz="UTC"))
-    rows = run.metrics().filter(wanted).sort_by([("wall_time", "ascending"), ("step", "ascending")])
-    found: dict[str, float] = {}
-    for stage in reversed(_STAGES):
-        found.update({row["name"]: row["value"] for row in rows.to_pylist() if row["stage"] == stage})
-    return found
+    return recorded_at(run, global_step, ended=ended).values
 
 
 def judge(
@@ -70,7 +57,10 @@ def judge(
     allow = check_allow(allow)
     facts = run.info.fit or FitFacts()
     reasons = ineligible(facts, lost_points=run.info.lost_points, allow=allow)
-    if run.info.fit is None:
+    if run.info.state == "running":
+        # What may be known of a fit is then an earlier attempt's. While a fit judges itself its state is no longer this one.
+        reasons = (f"the run has not ended: it is {run.state}",)
+    elif run.info.fit is None:
         reasons = ("no fit of this run came to its end",)
     checkpoint = facts.checkpoint
     if checkpoint is None:
@@ -81,9 +71,17 @@ def judge(
         if checkpoint.problem is not None or checkpoint.global_step is None:
             reasons = (*reasons, checkpoint.problem or f"the checkpoint {checkpoint.path} can't be read")
     parsed = parse_thresholds(thresholds)
-    metrics = metrics_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
-    samples = _samples(run, parsed, judged.global_step, ended=facts.ended) if judged.global_step is not None else {}
-    decision = evaluate(parsed, metrics, champion=champion, samples=samples, ineligible=reasons, judged=judged, allowed=allow)
+    recorded = recorded_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else Recorded({})
+    decision = evaluate(
+        parsed,
+        recorded.values,
+        champion=champion,
+        samples=_samples(run, parsed, recorded, judged.global_step, ended=facts.ended),
+        ineligible=reasons,
+        judged=judged,
+        allowed=allow,
+        missing=recorded.missing,
+    )
     return replace(decision, warnings=_unlike(parsed, facts.validation, champion_validation))
 
 
@@ -96,16 +94,23 @@ def _unlike(thresholds: Iterable[Threshold], here: ValidationSet | None, there: 
     return (f"the champion was validated on other data ({difference}), so {', '.join(relative)} compares unlike numbers",)
 
 
-def _samples(run: Run, thresholds: Iterable[Threshold], global_step: int, *, ended: datetime | None) -> dict[str, Samples]:
+def _samples(
+    run: Run, thresholds: Iterable[Threshold], recorded: Recorded, global_step: int | None, *, ended: datetime | None
+) -> dict[str, Samples]:
     """What stands behind the values of thresholds that ask for confidence; nothing is read where none does."""
-    names = {threshold.metric for threshold in thresholds if threshold.confidence is not None}
-    if not names:
+    names = {threshold.metric for threshold in thresholds if threshold.confidence is not None} & recorded.values.keys()
+    if not names or global_step is None:
         return {}
     validation = validation_at(run, global_step, ended=ended)
     found = {}
     for name in names:
         values, sizes = validation.batches(name)
-        found[name] = Samples(n=validation.samples(name), batch_values=values, batch_sizes=sizes)
+        problem = None
+        if name in recorded.trained:
+            problem = "its value comes from the training batches, and a bound rests on the samples of a validation"
+        elif 0 < validation.passes < recorded.times.get(name, 0):
+            problem = "it was recorded at each batch, so its value is the last batch's and not that of the validation"
+        found[name] = Samples(n=None if problem else validation.samples(name), batch_values=values, batch_sizes=sizes, problem=problem)
     return found
 
 
@@ -139,5 +144,6 @@ def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:
         "metrics": dict(decision.metrics),
         "judged": asdict(decision.judged),
         "allowed": list(decision.allowed),
+        "champion": None if decision.champion is None else dict(decision.champion),
         "warnings": list(decision.warnings),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fitgate.gate._decision import Decision
+from fitgate.gate._decision import Check, Decision
 
 __all__ = ["margin"]
 
@@ -16,8 +16,9 @@ def margin(decision: Decision) -> float:
     different units compare. Waived checks and those that only warn don't count.
 
     Returns:
-        At least 0 for a deploy. Below 0 for an improve: the worst miss; -inf where a value is missing or not finite, or
-        where the fit was not eligible to be judged at all.
+        At least 0 for a deploy. Below 0 for an improve: the worst miss, which is the smallest float there is for a value
+        that lies on a bound it must be beyond; -inf where a value is missing or not finite, or where the fit was not
+        eligible to be judged at all.
 
     Example:
         >>> import fitgate
@@ -26,10 +27,13 @@ def margin(decision: Decision) -> float:
         -0.1
     """
     counting = [check for check in decision.checks if not check.waived and not check.threshold.warn]
-    margins = [_relative(check.margin, check.required) for check in counting]
+    margins = [_relative(check) for check in counting]
     ineligible = set(decision.reasons) - {check.reason for check in decision.checks}
     return -math.inf if ineligible else min(margins, default=-math.inf)
 
 
-def _relative(margin: float | None, required: float | None) -> float:
-    return -math.inf if margin is None or required is None else margin / (abs(required) or 1.0)
+def _relative(check: Check) -> float:
+    if check.margin is None or check.required is None:
+        return -math.inf
+    relative = check.margin / (abs(check.required) or 1.0)
+    return relative if check.passed else min(relative, -math.ulp(0.0))

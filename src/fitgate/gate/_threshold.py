@@ -6,53 +6,19 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from fitgate.errors import ThresholdError
 from fitgate.gate._confidence import KINDS, Kind
+from fitgate.gate._grammar import OPERATORS, Champion, Operator, parse_bound, percent_text, read_text, written
+from fitgate.gate._rounding import settled
 
-__all__ = ["OPERATORS", "Champion", "Operator", "Threshold", "parse_thresholds"]
+__all__ = ["ARTIFACT", "LIGHTNING_SUFFIX", "Threshold", "parse_thresholds"]
 
-Operator = Literal[">=", ">", "<=", "<"]
-OPERATORS: tuple[Operator, ...] = get_args(Operator)
+ARTIFACT = "artifact."
+"""What the names of metrics of exported files begin with."""
 
-_NAME = r"[A-Za-z_][\w./@:-]*"
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_THRESHOLD = re.compile(rf"\s*(?P<metric>{_NAME})\s*(?P<op>>=|<=|>|<)\s*(?P<value>\S.*?)\s*", re.ASCII)
-_CHAMPION = re.compile(rf"champion(?:\s*(?P<op>[+*-])\s*(?P<amount>{_NUMBER}))?", re.ASCII)
-_ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
-_WRONG_OPERATOR = re.compile(r"=>|=<|==|!=|<>|=|≥|≤")
-_RANGE = re.compile(rf"\s*({_NUMBER})\s*(<=?)\s*({_NAME})\s*(<=?)\s*({_NUMBER})\s*", re.ASCII)
-_MENDED = {"=>": ">=", "=<": "<=", "≥": ">=", "≤": "<="}
 # What Lightning appends to a name: the fork of on_step and on_epoch, the number of the dataloader.
-_LIGHTNING_SUFFIX = re.compile(r"(_step|_epoch)?(/dataloader_idx_\d+)?$")
-_EXAMPLE = 'Write it as "val_acc >= 0.8".'
-
-
-@dataclass(frozen=True)
-class Champion:
-    """A bound relative to the live version's own value: `champion`, `champion + 0.005`, `champion * 0.98`.
-
-    Example:
-        >>> str(Champion("*", 0.98))
-        'champion * 0.98'
-        >>> Champion("+", 0.005).bound(0.90)
-        0.905
-    """
-
-    op: Literal["+", "*"] = "+"
-    amount: float = 0.0
-
-    def bound(self, value: float) -> float:
-        """The number to reach, given the champion's `value`."""
-        return value + self.amount if self.op == "+" else value * self.amount
-
-    def __str__(self) -> str:
-        if self.op == "*":
-            return f"champion * {self.amount:.12g}"
-        if self.amount == 0:
-            return "champion"
-        return f"champion {'+' if self.amount > 0 else '-'} {abs(self.amount):.12g}"
+LIGHTNING_SUFFIX = re.compile(r"(_step|_epoch)?(/dataloader_idx_\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -65,7 +31,7 @@ class Threshold:
         value: a finite number, or what a relative bound is written as (`"champion + 0.005"`).
         confidence: ask that the metric's one-sided confidence bound pass, not only its value; from 0.5 up to but without 1.
         kind: what the metric is, for its bound: `"proportion"` of the validation samples (Wilson's bound) or `"mean"`
-            over them (bootstrap). Without it, a metric whose last name part is `acc` or `accuracy` is a proportion.
+            over them (Student's t and a bootstrap over batches). Without it, a metric whose last name part is `acc` or `accuracy` is a proportion.
         warn: report a miss without blocking.
 
     Raises:
@@ -101,10 +67,7 @@ class Threshold:
     @property
     def bound_kind(self) -> Kind | None:
         """What the metric is, for a confidence bound: as given, else by its name; None when the name doesn't tell."""
-        if self.kind is not None:
-            return self.kind
-        last = re.split(r"[^A-Za-z0-9]+|_", _LIGHTNING_SUFFIX.sub("", self.metric))[-1]
-        return "proportion" if last.lower() in ("acc", "accuracy") else None
+        return self.kind or _kind_of(self.metric)
 
     @property
     def better_high(self) -> bool:
@@ -117,7 +80,8 @@ class Threshold:
         return isinstance(self.value, Champion)
 
     def holds(self, value: float, bound: float) -> bool:
-        """Whether `value` meets `bound` under this operator. NaN never does."""
+        """Whether `value` meets `bound` under this operator. NaN never does; the float32 nearest to the bound is the bound."""
+        value = settled(value, bound)
         match self.op:
             case ">=":
                 return value >= bound
@@ -130,26 +94,29 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str, *, warn: bool = False) -> Threshold:
-        """Read a threshold as people write it, such as `"val_acc >= 0.8"`.
+        """Read a threshold as people write it, such as `"val_acc >= 0.8"`, or as `str` gives it.
 
         Raises:
             ThresholdError: the text is no threshold; the message says how to write it.
+
+        Example:
+            >>> Threshold.parse("val_loss <= 0.35 (95 % confidence, mean)").kind
+            'mean'
         """
         if not isinstance(text, str):
             message = f'a threshold is a text such as "val_acc >= 0.8" or a Threshold, got {type(text).__name__}: {text!r}'
             raise ThresholdError(message)
-        match = _THRESHOLD.fullmatch(text)
-        bound = _parse_bound(match["value"]) if match else None
-        if match is None or bound is None:
-            message = f"can't read the threshold {text!r}: {_why_unreadable(text)}"
-            raise ThresholdError(message)
-        op: Operator = match["op"]  # type: ignore[assignment]  # the pattern admits only the four
-        return cls(match["metric"], op, bound, warn=warn)
+        found = read_text(text)
+        try:
+            return cls(**{**found, "warn": warn or found.get("warn", False)})
+        except ThresholdError as error:
+            message = f"can't read the threshold {text!r}: {error}"
+            raise ThresholdError(message) from error
 
     def __str__(self) -> str:
-        value = str(self.value) if isinstance(self.value, Champion) else f"{self.value:.12g}"
-        confident = f" ({100 * self.confidence:.12g} % confidence)" if self.confidence is not None else ""
-        return f"{self.metric} {self.op} {value}{confident}"
+        confident = [f"{percent_text(self.confidence)} % confidence"] if self.confidence is not None else []
+        kind = [self.kind] if confident and self.kind is not None and self.kind != _kind_of(self.metric) else []
+        return written(self.metric, self.op, self.value, (*confident, *kind, *(["warn"] if self.warn else [])))
 
 
 def parse_thresholds(thresholds: Iterable[str | Threshold]) -> tuple[Threshold, ...]:
@@ -176,6 +143,11 @@ def parse_thresholds(thresholds: Iterable[str | Threshold]) -> tuple[Threshold, 
     return parsed
 
 
+def _kind_of(metric: str) -> Kind | None:
+    last = re.split(r"[^A-Za-z0-9]+|_", LIGHTNING_SUFFIX.sub("", metric))[-1]
+    return "proportion" if last.lower() in ("acc", "accuracy") else None
+
+
 def _check_confidence(threshold: Threshold) -> None:
     metric, confidence, kind = threshold.metric, threshold.confidence, threshold.kind
     if kind is not None and kind not in KINDS:
@@ -200,7 +172,7 @@ def _bound(metric: str, value: object) -> float | Champion:
     if isinstance(value, Champion):
         return value
     if isinstance(value, str):
-        bound = _parse_bound(value)
+        bound = parse_bound(value)
         if isinstance(bound, Champion):
             return bound
     elif not isinstance(value, bool):
@@ -212,37 +184,3 @@ def _bound(metric: str, value: object) -> float | Champion:
             return number
     message = f'the threshold on {metric!r} has the value {value!r}; expected a finite number, or "champion", "champion + 0.005", "champion * 0.98"'
     raise ThresholdError(message)
-
-
-def _parse_bound(text: str) -> float | Champion | None:
-    if _ONE_NUMBER.fullmatch(text):
-        number = float(text)
-        return number if math.isfinite(number) else None
-    match = _CHAMPION.fullmatch(text)
-    if match is None:
-        return None
-    if match["op"] is None:
-        return Champion()
-    amount = float(match["amount"])
-    if not math.isfinite(amount):
-        return None
-    return Champion("*", amount) if match["op"] == "*" else Champion("+", -amount if match["op"] == "-" else amount)
-
-
-def _why_unreadable(text: str) -> str:
-    between = _RANGE.fullmatch(text)
-    if between:
-        low, low_op, metric, high_op, high = between.groups()
-        return f'one threshold has one operator; write two: "{metric} {low_op.replace("<", ">")} {low}", "{metric} {high_op} {high}".'
-    wrong = _WRONG_OPERATOR.search(re.sub(r">=|<=", "", text))
-    if wrong:
-        mended = _MENDED.get(wrong[0])
-        if mended:
-            return f'{wrong[0]!r} is not an operator. Write it as "{text.replace(wrong[0], mended).strip()}".'
-        return f"{wrong[0]!r} is not an operator; use one of {', '.join(OPERATORS)}. {_EXAMPLE}"
-    if not re.search(r"[<>]", text):
-        return f"it has no operator. {_EXAMPLE}"
-    match = _THRESHOLD.fullmatch(text)
-    if match:
-        return f'{match["value"]!r} is neither a finite number nor "champion", "champion + 0.005" or "champion * 0.98". {_EXAMPLE}'
-    return f"expected a metric's name, an operator ({', '.join(OPERATORS)}) and a number. {_EXAMPLE}"

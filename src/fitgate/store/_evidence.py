@@ -31,6 +31,7 @@ BATCHES_FOLDER = "validation"
 SAMPLES = "samples"
 ALL_RANKS = "samples_of_all_ranks"
 WEIGHT = "/weight"
+_ROUNDING = 1e-6
 _LOADER = re.compile(r"/dataloader_idx_\d+$")
 
 _Floats = npt.NDArray[np.float64]
@@ -42,17 +43,28 @@ class Validation:
 
     Attributes:
         sums: by name, what was recorded after each batch of the pass, in order.
+        passes: how many passes there were at that `global_step`; this is the last.
     """
 
     sums: dict[str, _Floats]
+    passes: int = 0
 
     def samples(self, metric: str) -> int | None:
-        """Samples behind a metric: those of its loader, or of all loaders; each once, all ranks' where that is known."""
+        """Samples behind a metric: those of its loader, or of all loaders; each once, all ranks' where that is known.
+
+        Where its running weight is known they are no more than that: what is logged on some batches alone rests on those.
+        """
         suffix = _LOADER.search(metric)
         suffixes = [suffix[0]] if suffix else [name.removeprefix(SAMPLES) for name in self.sums if _counts_samples(name)]
         counted = [self._samples(each) for each in suffixes]
         known = [count for count in counted if count is not None]
-        return sum(known) if known and len(known) == len(counted) else None
+        if not known or len(known) != len(counted):
+            return None
+        weights = self.sums.get(f"{metric}{WEIGHT}")
+        if weights is None or not len(weights):
+            return sum(known)
+        own = sum(self.sums[f"{SAMPLES}{each}"][-1] for each in suffixes)
+        return min(sum(known), int(weights[-1] * sum(known) / own + _ROUNDING))
 
     def batches(self, metric: str) -> tuple[list[float], list[float]]:
         """The metric's value of each batch and the batches' weights; empty where it was not seen per batch."""
@@ -89,7 +101,10 @@ def validation_at(run: Run, global_step: int, *, ended: datetime | None = None) 
     curves = {str(name): (steps[names == name], values[names == name]) for name in dict.fromkeys(names)}
     starts = {name.removeprefix(SAMPLES): _last_start(*curve) for name, curve in curves.items() if _counts_samples(name)}
     first = min(starts.values(), default=0)
-    return Validation({name: sums[at >= starts.get(_suffix(name), first)] for name, (at, sums) in curves.items()})
+    return Validation(
+        {name: sums[at >= starts.get(_suffix(name), first)] for name, (at, sums) in curves.items()},
+        passes=max((len(_restarts(sums)) for name, (_, sums) in curves.items() if _counts_samples(name)), default=0),
+    )
 
 
 def _counts_samples(name: str) -> bool:
@@ -102,9 +117,13 @@ def _suffix(name: str) -> str:
 
 
 def _last_start(steps: npt.NDArray[np.int64], samples: _Floats) -> int:
-    """The step at which a loader's last pass begins: within one, the samples seen only grow."""
-    restarts = np.flatnonzero(samples[1:] <= samples[:-1])
-    return int(steps[restarts[-1] + 1 if len(restarts) else 0])
+    """The step at which a loader's last pass begins."""
+    return int(steps[_restarts(samples)[-1]])
+
+
+def _restarts(samples: _Floats) -> list[int]:
+    """Where each pass of a loader begins: within one, the samples seen only grow."""
+    return [0, *(np.flatnonzero(samples[1:] <= samples[:-1]) + 1).tolist()]
 
 
 def _tables(run: Run, global_step: int, ended: datetime | None) -> Iterator[pa.Table]:

@@ -43,6 +43,7 @@ def open_recorder(
     rank: int = 0,
     attempt: int | None = None,
     resumed_step: int | None = None,
+    fitting: bool = False,
     purge_from: int | None = None,
     mirror_again: Sequence[Record] = (),
     hparams: Mapping[str, Any] | None = None,
@@ -62,6 +63,7 @@ def open_recorder(
         rank: whose points these are. Rank 0 owns run.json and the TensorBoard mirror; the others write points alone.
         attempt: the number that rank 0 was given (`recorder.info.attempts[-1].number`), for the other ranks.
         resumed_step: the `global_step` that a resumed fit goes on from.
+        fitting: a fit begins: what is known of one before is none of its facts.
         purge_from: the step from which TensorBoard is to forget what earlier attempts have written.
         mirror_again: what it must be told again then.
         hparams: hyperparameters, for run.json.
@@ -91,6 +93,7 @@ def open_recorder(
         hparams={**info.hparams, **(hparams or {})},
         versions={"python": platform.python_version(), "fitgate": version("fitgate"), **(versions or {})},
         attempts=(*info.attempts, start),
+        fit=None if fitting else info.fit,
     )
     segments = partial(SegmentWriter, run_id=run_dir.name, attempt=number, rank=rank)
     writers: list[Any] = [segments(run_dir / "metrics"), segments(run_dir / BATCHES_FOLDER, stages=frozenset([BATCHES]))]
