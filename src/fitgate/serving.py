@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitgate._files import sha256_of
 from fitgate.errors import ExportError, RegistryError
 from fitgate.export.formats import GraphFormat, Run, all_formats
 from fitgate.registry import (
-    MANIFEST,
     Signature,
     TensorSpec,
     models,
@@ -130,10 +128,7 @@ def open_model(model_dir: str | os.PathLike[str], *, version: int | None = None)
         raise RegistryError(message)
     where = version_dir(folder, version)
     verify_version(where)
-    if current is not None and sha256_of(where / MANIFEST) != current.manifest_sha256:
-        message = f"version {version} of {folder} has another manifest than the one that went live; see: fitgate verify {folder}"
-        raise RegistryError(message)
-    manifest, content = read_manifest(where)
+    manifest, content = read_manifest(where, sha256=current.manifest_sha256 if current is not None else None)
     return DeployedModel(where, version, content, manifest.signature)
 
 
