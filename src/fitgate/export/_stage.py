@@ -93,12 +93,13 @@ def stage(
         ValueError: a format is unknown.
     """
     from fitgate.export._eager import undisturbed  # noqa: PLC0415 - with torch
+    from fitgate.export._watch import unchanged  # noqa: PLC0415 - with torch
 
     names = check_formats(formats)
     chosen = [all_formats()[name] for name in names]
     staging = new_staging(Path(model_dir), run_id)
     try:
-        with undisturbed():
+        with undisturbed(), unchanged(module):
             subject = make_subject(checkpoint, module, example_input, graph=bool(needs_example(names)))
             for form in chosen:
                 form.save(subject, staging.folder)

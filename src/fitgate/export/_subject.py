@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
-from fitgate.export._eager import call, copy_module, plain_names, with_weights
+from fitgate.export._copy import copy_module
+from fitgate.export._eager import call, plain_names, with_weights
 from fitgate.export._example import Example, forward_of, has_forward, make_example
 from fitgate.export._messages import short
 from fitgate.export._quiet import quiet
 from fitgate.export._shipped import Shipped, shipped_checkpoint
+from fitgate.export._watch import reads_live
 from fitgate.registry import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def make_subject(checkpoint: Mapping[str, Any], module: nn.Module | None, exampl
         graph: a graph will be written, so module and example must do; else they are used as far as they do.
 
     Raises:
-        ExportError: the weights don't fit the module; with `graph`, its forward fails on the example.
+        ExportError: the weights don't fit the module; with `graph`, its forward fails on the example, or reads the live module.
     """
     content = {**checkpoint, "state_dict": plain_names(checkpoint["state_dict"])}
     shipped = shipped_checkpoint(content)
@@ -106,7 +108,10 @@ def make_subject(checkpoint: Mapping[str, Any], module: nn.Module | None, exampl
         model = with_weights(model, content)
     if why is None and model is not None:
         try:
-            return Subject(shipped, model, make_example(example_input, model), None)
+            example = make_example(example_input, model)
+            why = reads_live(model, module, example) if module is not None else None
+            if why is None:
+                return Subject(shipped, model, example, None)
         except ExportError as error:
             why = str(error)
     if graph:
