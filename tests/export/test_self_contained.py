@@ -56,9 +56,9 @@ def _weight(net: Net) -> Callable[[torch.Tensor], torch.Tensor]:
 
 BACK: dict[str, Callable[[Net], Any]] = {
     "a bound method": lambda net: net.scores,
-    "a closure": lambda net: lambda x: net.scores(x),
-    "a closure over a bound method": lambda net: (lambda method: lambda x: method(x))(net.scores),
-    "a default": lambda net: lambda x, net=net: net.scores(x),
+    "a closure": lambda net: lambda x: net.scores(x) * 1,
+    "a closure over a bound method": lambda net: (lambda method: lambda x: method(x) * 1)(net.scores),
+    "a default": lambda net: lambda x, net=net: net.scores(x) * 1,
     "a partial": lambda net: functools.partial(lambda held, x: held.scores(x), net),
     "a partial of a closure": lambda net: functools.partial(lambda _, x: net.scores(x), None),
     "a closure over a parameter": _weight,
@@ -95,7 +95,7 @@ def test_a_reference_back_to_the_module_leads_to_the_copy(tmp_path: Path, how: s
 
 LEAKS: dict[str, Callable[[Net], Any]] = {
     "through what can't be copied": Opaque,
-    "through a global": lambda net: OUTSIDE.update(net=net) or (lambda x: OUTSIDE["net"].scores(x)),
+    "through a global": lambda net: OUTSIDE.update(net=net) or (lambda x: OUTSIDE["net"].scores(x) * 1),
     "its tensors alone": lambda net: OUTSIDE.update(net=net) or (lambda x: nn.functional.linear(x, OUTSIDE["net"].net[0].weight)),
 }
 

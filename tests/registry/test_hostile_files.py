@@ -90,7 +90,7 @@ def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(release: Release, model_d
     (model_dir / name).unlink()
     os.mkfifo(model_dir / name)
     code = f"import sys; from fitgate.cli import main; sys.argv[1:] = ['verify', {str(model_dir)!r}]; main()"
-    done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert name in done.stdout
 

@@ -26,7 +26,7 @@ _COMPILED_METHODS = ("forward", "training_step", "validation_step", "test_step",
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """A copy that shares no tensor with `module`, and runs uncompiled.
+    """A copy that shares no tensor with `module`, and runs uncompiled. Weights on an accelerator are copied to the CPU.
 
     Where `deepcopy` fails (a lock, an open file, a tensor with a graph behind it), modules and tensors are copied one by one
     and what can't be copied is shared.
@@ -39,6 +39,7 @@ def copy_module(module: nn.Module) -> nn.Module:
         twin: nn.Module = object.__new__(type(real))
         # The twin stands in the memo from the start: a bound method kept as an attribute would make a second one otherwise.
         memo: dict[int, Any] = {id(real): twin, id(module): twin}
+        _take_off_accelerators(real, memo)
         try:
             twin.__dict__.update(copy.deepcopy(_plain_state(real), memo))
         except Exception:  # noqa: BLE001 - whatever an attribute raises that does not like to be copied
@@ -77,6 +78,15 @@ def _plain_state(module: nn.Module) -> dict[str, Any]:
     return state
 
 
+def _take_off_accelerators(module: nn.Module, memo: dict[int, Any]) -> None:
+    """A second copy of the weights there, were it only for a moment, may not fit."""
+    import torch  # noqa: PLC0415 - the core loads torch only to export
+
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device.type not in {"cpu", "meta"} and type(tensor) in {torch.Tensor, torch.nn.Parameter}:
+            _copy_tensor(tensor, memo)
+
+
 def _copy_by_parts(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     import torch  # noqa: PLC0415 - the core loads torch only to export
 
@@ -107,7 +117,7 @@ def _copy_tensor(tensor: Tensor | None, memo: dict[int, Any]) -> Tensor | None:
     if tensor is None:
         return None
     if id(tensor) not in memo:
-        twin = tensor.detach().clone()
+        twin = tensor.detach().cpu() if tensor.device.type not in {"cpu", "meta"} else tensor.detach().clone()
         memo[id(tensor)] = nn.Parameter(twin, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else twin
     copied: Tensor = memo[id(tensor)]
     return copied

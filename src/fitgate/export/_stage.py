@@ -147,7 +147,7 @@ def seal(staged: Staged, *, gate: Mapping[str, Any], manifest: Mapping[str, Any]
     (folder / "gate.json").write_bytes(encode_json(gate))
     judged = {check["metric"]: check["value"] for check in gate.get("checks", ())}
     card = model_card(
-        model=staged.model_dir.name,
+        model_dir=staged.model_dir,
         run_id=staged.run_id,
         gate=gate,
         metrics=judged,

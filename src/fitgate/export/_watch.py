@@ -37,7 +37,7 @@ def reads_live(model: nn.Module, live: nn.Module, example: Example) -> str | Non
     modules = {id(child): name or type(live).__name__ for name, child in live.named_modules()}
 
     class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, ARG002 - torch's signature
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, torch.Tensor) and (name := places.get(_place(leaf))) is not None:
                     raise _ReadsLive(name)

@@ -105,7 +105,9 @@ def read_manifest(version_folder: Path, *, sha256: str | None = None) -> tuple[M
         raise RegistryError(message)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         folder = version_folder.parent
-        message = f"version {version_folder.name} of {folder} has another manifest than the one that went live; see: fitgate verify {folder}"
+        message = (
+            f"version {version_folder.name} of {folder} has another manifest than the one that went live; see: fitgate verify {folder}"
+        )
         raise RegistryError(message)
     try:
         content = msgspec.json.decode(data)
