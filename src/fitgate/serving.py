@@ -160,8 +160,10 @@ def _in_order(inputs: Any, signature: Signature) -> list[Any]:  # noqa: ANN401
 
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:  # noqa: ANN401
-    """An array of the dtype and shape that the model takes. Only what loses no meaning is converted: float64 to float32, int to float,
-    int64 to int32; never a value that the other dtype has no place for.
+    """An array of the dtype and shape that the model takes.
+
+    Only what loses no meaning is converted: float64 to float32, int to float, int64 to int32; never a value that the other dtype
+    has no place for.
     """
     import numpy as np  # noqa: PLC0415 - only for predicting
 

@@ -71,7 +71,9 @@ def test_a_tensor_of_fixed_shape_keeps_it(tmp_path: Path, rows: int) -> None:
     inputs = torch.randn(7, 4), torch.rand(rows, 3)
     with torch.no_grad():
         expected = torch.export.load(model.path("model.pt2")).module()(*inputs)
-    np.testing.assert_allclose(model.predict(inputs), expected.numpy(), atol=1e-5)
+    outputs = model.predict(inputs)
+    assert isinstance(outputs, np.ndarray)
+    np.testing.assert_allclose(outputs, expected.numpy(), atol=1e-5)
 
 
 def test_few_samples_are_of_the_batched_alone() -> None:

@@ -49,15 +49,19 @@ class Opaque:
         return self.net.scores(x)
 
 
+def _over(method: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: method(x) * 1
+
+
 def _weight(net: Net) -> Callable[[torch.Tensor], torch.Tensor]:
-    weight = net.net[0].weight
+    weight = net.net.get_parameter("0.weight")
     return lambda x: net.scores(x) + (x @ weight.T).sum() * 0
 
 
 BACK: dict[str, Callable[[Net], Any]] = {
     "a bound method": lambda net: net.scores,
     "a closure": lambda net: lambda x: net.scores(x) * 1,
-    "a closure over a bound method": lambda net: (lambda method: lambda x: method(x) * 1)(net.scores),
+    "a closure over a bound method": lambda net: _over(net.scores),
     "a default": lambda net: lambda x, net=net: net.scores(x) * 1,
     "a partial": lambda net: functools.partial(lambda held, x: held.scores(x), net),
     "a partial of a closure": lambda net: functools.partial(lambda _, x: net.scores(x), None),

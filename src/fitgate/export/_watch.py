@@ -36,7 +36,7 @@ def reads_live(model: nn.Module, live: nn.Module, example: Example) -> str | Non
     places = {place: name for name, tensor in _tensors(live).items() if (place := _place(tensor))}
     modules = {id(child): name or type(live).__name__ for name, child in live.named_modules()}
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own, as the next
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, torch.Tensor) and (name := places.get(_place(leaf))) is not None:
@@ -50,7 +50,7 @@ def reads_live(model: nn.Module, live: nn.Module, example: Example) -> str | Non
     handle = register_module_forward_pre_hook(called)
     given = example.at(2)
     try:
-        with torch.no_grad(), Watch():
+        with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
             model(*given.args, **given.kwargs)
     except _ReadsLive as found:
         return f"{type(live).__name__}.forward reads the live module's {str(found)!r} {_THROUGH}"
