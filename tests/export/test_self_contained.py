@@ -1,6 +1,7 @@
 """What is exported is the copy with the judged weights, in eval mode, whatever in the module refers back to the module."""
 
 import functools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from torch import nn
 
 import fitgate
 from fitgate.errors import ExportError
-from fitgate.export import stage
+from fitgate.export import example_complaint, stage
+from fitgate.export._copy import copy_module
 
 GRAPHS = ("torch_export", "onnx")
 OUTSIDE: dict[str, Any] = {}
@@ -77,17 +79,22 @@ def _trained(module: nn.Module) -> dict[str, Any]:
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
-    return {**{n: t.clone().tolist() for n, t in module.state_dict().items()}, "modes": [m.training for m in module.modules()]}
+    return {
+        **{n: t.clone().tolist() for n, t in module.state_dict().items()},
+        "lists": [list(vars(module).get("lock", ()))],
+        "modes": [m.training for m in module.modules()],
+    }
 
 
 @pytest.mark.parametrize("how", BACK)
 def test_a_reference_back_to_the_module_leads_to_the_copy(tmp_path: Path, how: str) -> None:
     """The graphs hold the checkpoint's weights and the eval branch; the live module stays in train mode with its own buffers."""
     module = Net(BACK[how]).train()
-    trained, before = _trained(module), _state(module)
+    trained, before, attributes = _trained(module), _state(module), dict(vars(module))
     staged = stage({"state_dict": trained}, tmp_path / "m", run_id="r", formats=GRAPHS, module=module, example_input=torch.ones(2, 4))
     assert staged.differs == ()
     assert _state(module) == before
+    assert vars(module) == attributes
     reference = Net(lambda _: None)
     reference.load_state_dict(trained)
     x = torch.randn(3, 4)
@@ -96,6 +103,15 @@ def test_a_reference_back_to_the_module_leads_to_the_copy(tmp_path: Path, how: s
         torch.testing.assert_close(torch.export.load(staged.folder / "model.pt2").module()(x), expected)
     torch.testing.assert_close(expected.sum(-1), torch.ones(3))
 
+
+def _in_containers(net: Net) -> Callable[[torch.Tensor], torch.Tensor]:
+    inside: dict[str, Any] = {"f": [lambda x: net.scores(x) * 1]}
+    net.inside = inside  # type: ignore[assignment]
+    net.lock = [threading.Lock(), lambda x: net.inside["f"][0](x) * 1]  # type: ignore[assignment, index]
+    return lambda x: net.lock[1](x) * 1  # type: ignore[index, no-any-return, operator]
+
+
+BACK["containers, beside what can't be copied"] = _in_containers
 
 LEAKS: dict[str, Callable[[Net], Any]] = {
     "through what can't be copied": Opaque,
@@ -139,3 +155,22 @@ def test_a_change_to_the_live_module_is_set_back(tmp_path: Path) -> None:
     assert _state(module) == before
     assert not list((tmp_path / "m").glob(".staging-*"))
     assert fitgate.registry.version_numbers(tmp_path / "m") == ()
+
+
+def test_a_lazy_layer_and_a_bare_module_can_be_tried() -> None:
+    """Before its first forward a lazy layer has no weights yet; trying the example leaves it so."""
+    module = nn.Sequential(nn.LazyLinear(3))
+    assert example_complaint(module, torch.ones(2, 4)) is None
+    assert isinstance(module[0], nn.LazyLinear)
+    assert nn.parameter.is_lazy(module[0].weight)
+
+
+def test_a_container_that_holds_itself_is_copied() -> None:
+    """As `deepcopy` does; with the functions in it made anew."""
+    module = Net(lambda net: net.scores)
+    inside: dict[str, Any] = {"f": lambda: module}
+    inside["itself"] = inside
+    module.inside = inside  # type: ignore[assignment]
+    twin = copy_module(module)
+    assert vars(twin)["inside"]["f"]() is twin
+    assert vars(module)["inside"]["f"]() is module

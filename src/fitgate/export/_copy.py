@@ -123,21 +123,30 @@ def _copy_tensor(tensor: Tensor | None, memo: dict[int, Any]) -> Tensor | None:
     return copied
 
 
-def _rebound(value: Any, memo: dict[int, Any]) -> Any:  # noqa: ANN401 - an attribute of the copy
-    """The attribute with each function in it made anew over the copy; containers are changed in place, being the copy's own."""
+def _rebound(value: Any, memo: dict[int, Any], around: tuple[int, ...] = ()) -> Any:  # noqa: ANN401 - an attribute of the copy
+    """The attribute with each function in it made anew over the copy. No container is changed in place: it may be shared.
+
+    `around` are the containers that it lies in, since one may hold itself.
+    """
     if isinstance(value, types.FunctionType):
         return _function(value, memo)
     if isinstance(value, functools.partial):
-        args = [_rebound(item, memo) for item in value.args]
-        return type(value)(_rebound(value.func, memo), *args, **{k: _rebound(v, memo) for k, v in value.keywords.items()})
-    if isinstance(value, dict):
-        for key, item in list(value.items()):
-            value[key] = _rebound(item, memo)
-    elif isinstance(value, list):
-        value[:] = [_rebound(item, memo) for item in value]
-    elif type(value) is tuple:
-        return tuple(_rebound(item, memo) for item in value)
-    return value
+        args = [_rebound(item, memo, around) for item in value.args]
+        keywords = {key: _rebound(item, memo, around) for key, item in value.keywords.items()}
+        return type(value)(_rebound(value.func, memo, around), *args, **keywords)
+    if id(value) in around or not isinstance(value, dict | list | tuple):
+        return value
+    items = list(value.items() if isinstance(value, dict) else enumerate(value))
+    found = {key: _rebound(item, memo, (*around, id(value))) for key, item in items}
+    changed = {key: found[key] for key, item in items if found[key] is not item}
+    if not changed:
+        return value
+    if isinstance(value, tuple):
+        return tuple(found.values()) if type(value) is tuple else value
+    twin = copy.copy(value)
+    for key, item in changed.items():
+        twin[key] = item
+    return twin
 
 
 def _function(function: types.FunctionType, memo: dict[int, Any]) -> types.FunctionType:

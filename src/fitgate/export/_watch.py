@@ -73,7 +73,7 @@ def unchanged(live: nn.Module | None) -> Iterator[None]:
     if live is None:
         yield
         return
-    before = {name: (tensor, _count(tensor), tensor.detach().clone()) for name, tensor in _tensors(live).items()}
+    before = {name: (tensor, _count(tensor), tensor.detach().to("cpu", copy=True)) for name, tensor in _tensors(live).items()}
     modes = [(child, child.training) for child in live.modules()]
     try:
         yield
@@ -92,7 +92,9 @@ def unchanged(live: nn.Module | None) -> Iterator[None]:
 
 
 def _tensors(module: nn.Module) -> Mapping[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    from torch.nn.parameter import is_lazy  # noqa: PLC0415
+
+    return {name: tensor for name, tensor in (*module.named_parameters(), *module.named_buffers()) if not is_lazy(tensor)}
 
 
 def _place(tensor: Tensor) -> int:
