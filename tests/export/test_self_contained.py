@@ -108,7 +108,7 @@ def _in_containers(net: Net) -> Callable[[torch.Tensor], torch.Tensor]:
     held: Any = net
     held.inside = {"f": [lambda x: net.scores(x) * 1]}
     held.lock = [threading.Lock(), lambda x: held.inside["f"][0](x) * 1]
-    return lambda x: held.lock[1](x) * 1  # type: ignore[no-any-return]
+    return lambda x: held.lock[1](x) * 1
 
 
 BACK["containers, beside what can't be copied"] = _in_containers
@@ -174,3 +174,40 @@ def test_a_container_that_holds_itself_is_copied() -> None:
     twin = copy_module(module)
     assert vars(twin)["inside"]["f"]() is twin
     assert vars(module)["inside"]["f"]() is module
+
+
+class OwnState(nn.Linear):
+    """Leaves its lock out of its state and makes a new one."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.lock = threading.Lock()
+
+
+class OwnCopy(nn.Linear):
+    """Has its own way of copying."""
+
+    def __deepcopy__(self, memo: Any) -> "OwnCopy":
+        twin = OwnCopy(self.in_features, self.out_features)
+        twin.load_state_dict(self.state_dict())
+        return twin
+
+
+def test_a_class_with_its_own_way_of_copying_is_copied_so() -> None:
+    """`__setstate__` runs on the copy, and `__deepcopy__` makes it."""
+    own = OwnState()
+    twin = copy_module(own)
+    assert isinstance(twin, OwnState)
+    assert twin.lock is not own.lock
+    made = copy_module(OwnCopy(4, 3))
+    assert isinstance(made, OwnCopy)
+    traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+    x = torch.randn(2, 4)
+    assert torch.equal(copy_module(traced)(x), traced(x))

@@ -41,7 +41,7 @@ def copy_module(module: nn.Module) -> nn.Module:
         memo: dict[int, Any] = {id(real): twin, id(module): twin}
         _take_off_accelerators(real, memo)
         try:
-            twin.__dict__.update(copy.deepcopy(_plain_state(real), memo))
+            twin = _deep(real, twin, memo)
         except Exception:  # noqa: BLE001 - whatever an attribute raises that does not like to be copied
             memo = {}
             twin = _copy_by_parts(real, memo)
@@ -57,6 +57,20 @@ def copy_module(module: nn.Module) -> nn.Module:
         for name, value in list(vars(each).items()):
             if name not in {"_parameters", "_buffers", "_modules"}:
                 vars(each)[name] = _rebound(value, memo)
+    return twin
+
+
+def _deep(real: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """What `copy.deepcopy` does, into the twin; a class that has its own way makes another."""
+    state = _plain_state(real)
+    if hasattr(type(real), "__deepcopy__"):
+        shell: nn.Module = object.__new__(type(real))
+        shell.__dict__.update(state)
+        for alias in [key for key, value in memo.items() if value is twin]:
+            del memo[alias]
+        copied: nn.Module = copy.deepcopy(shell, memo)
+        return copied
+    twin.__setstate__(copy.deepcopy(state, memo))  # type: ignore[no-untyped-call]  # torch's own
     return twin
 
 
