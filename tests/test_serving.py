@@ -157,3 +157,22 @@ def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("fitgate.export.formats.GraphFormat.missing_to_run", lambda self: self.runtime)
     with pytest.raises(ExportError, match=r"model\.onnx needs onnxruntime, which is not installed: pip install onnxruntime"):
         fitgate.open_model(folder).predict(torch.randn(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "shown"),
+    [
+        (np.array([[2**33 + 1]]), "int32", "8589934593"),
+        (np.array([[300]], np.uint64), "int8", "300"),
+        (np.array([[1e6]]), "float16", "1000000.0"),
+        (np.array([[1e300, np.inf]]), "float32", "1e[+]300"),
+    ],
+)
+def test_a_value_that_the_dtype_has_no_place_for_is_refused(given: Any, dtype: str, shown: str) -> None:
+    """It would come out as another number, or as infinite."""
+    from fitgate.registry import TensorSpec  # noqa: PLC0415 - for this test alone
+    from fitgate.serving import _array  # noqa: PLC0415
+
+    spec = TensorSpec(name="x", dtype=dtype, shape=(-1, given.shape[1]))
+    with pytest.raises(ValueError, match=f"'x' takes {dtype}, which has no place for {shown}"):
+        _array(given, spec)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from fitgate._files import encode_json, replace_file
 from fitgate.export import git_state
 from fitgate.gate import Decision, decision_as_dict
-from fitgate.report import Report, build_report, read_live_manifest, render_markdown, report_as_dict, write_report
+from fitgate.registry import live_content
+from fitgate.report import Report, build_report, render_markdown, report_as_dict, write_report
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate.summary import print_summary
@@ -48,7 +49,7 @@ def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version
 
 def _report(run_dir: Path, gate: dict[str, Any], model_dir: Path) -> Report:
     run = Store(str(run_dir.parent)).run(run_dir.name)
-    return build_report(run, gate, champion=read_live_manifest(model_dir), git=git_state())
+    return build_report(run, gate, champion=live_content(model_dir), git=git_state())
 
 
 def _mirror(recorder: Recorder, gate: dict[str, Any], report: Report | None) -> None:

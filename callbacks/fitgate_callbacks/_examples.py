@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from fitgate.export import check_example, example_from_batch, has_forward
+from fitgate.errors import ExportError
+from fitgate.export import check_example, example_complaint, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate_callbacks._lightning import LightningModule, Trainer
 
 __all__ = ["ExampleInput"]
@@ -30,6 +28,7 @@ class ExampleInput:
             check_example(given)
         self._given = given
         self._captured: object = None
+        self._tried = False
 
     def possible(self, trainer: Trainer, module: LightningModule) -> bool:
         """Before training: whether there is one, or will be."""
@@ -44,7 +43,7 @@ class ExampleInput:
         if self._captured is not None or self._given is not None or module.example_input_array is not None or not has_forward(module):
             return True
         found = example_from_batch(batch, module)
-        self._captured = _few(found)
+        self._captured = None if found is None else few_samples(found, _MOST_SAMPLES)
         return self._captured is not None
 
     def value(self, trainer: Trainer, module: LightningModule) -> tuple[object, str]:
@@ -57,20 +56,35 @@ class ExampleInput:
             if own is not None
             else (self._captured, "the first validation batch")
         )
-        return (None if found is None else trainer.precision_plugin.convert_input(_few(found))), source
+        return (None if found is None else trainer.precision_plugin.convert_input(few_samples(found, _MOST_SAMPLES))), source
 
     def forget(self) -> None:
         """Before another fit."""
         self._captured = None
+        self._tried = False
 
-
-def _few(value: object) -> Any:  # noqa: ANN401 - the same kind of thing
-    """Its first samples as tensors, on the CPU: the proof needs few, and a batch may be large."""
-    if value is None:
+    def misfit(self, module: LightningModule) -> str | None:
+        """Before training: why forward does not take what the user gave; None when it does, or nothing was given."""
+        try:
+            if self._given is not None:
+                fits_forward(self._given, module)
+        except ExportError as error:
+            return str(error)
         return None
-    if isinstance(value, Mapping):
-        return {name: _few(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return tuple(_few(item) for item in value)
-    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
-    return tensor[:_MOST_SAMPLES].detach().cpu().clone() if tensor.dim() else tensor.detach().cpu().clone()
+
+    def complaint(self, trainer: Trainer, module: LightningModule, *, needed: bool) -> str | None:
+        """Once, as soon as there is an example: why the module's copy does not run on it, where that must stop the fit.
+
+        Args:
+            trainer: the fit's.
+            module: complete by now.
+            needed: a graph or a time takes the example. Else only one that the user gave must do.
+        """
+        if self._tried or not (needed or self._given is not None):
+            return None
+        example, source = self.value(trainer, module)
+        if example is None:
+            return None
+        self._tried = True
+        why = example_complaint(module, example)
+        return f"the module can't be exported with the example input ({source}): {why}" if why else None

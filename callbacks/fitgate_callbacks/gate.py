@@ -126,6 +126,9 @@ class GateCallback(Callback):
                     f"{type(pl_module).__name__}.example_input_array, or validate"
                 )
                 raise ValueError(message)
+        if misfit := self._example.misfit(pl_module):
+            message = f"GateCallback: {misfit}"
+            raise ValueError(message)
         if trainer.is_global_zero:
             tidy(self._model_dir)
         self._example.forget()
@@ -159,9 +162,12 @@ class GateCallback(Callback):
                 f"{type(batch).__name__}; give GateCallback(example_input=…)"
             )
             raise ValueError(message)
+        if not trainer.sanity_checking:
+            self._try_example(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Warn of a metric that nobody has logged, as soon as a whole epoch and a validation have passed."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Try the example, now that every hook before the first step has run; later warn of a metric that nobody has logged."""
+        self._try_example(trainer, pl_module)
         names = self._metrics(trainer).names
         if (
             self._warned
@@ -228,6 +234,12 @@ class GateCallback(Callback):
         return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")} | {"_staged": None}
 
     # Behind the hooks
+
+    def _try_example(self, trainer: Trainer, module: LightningModule) -> None:
+        needed = bool(self._timed or needs_example(self._formats))
+        if not shards_weights(trainer) and (complaint := self._example.complaint(trainer, module, needed=needed)):
+            message = f"GateCallback: {complaint}"
+            raise ValueError(message)
 
     def _forget(self) -> None:
         self._staged = None

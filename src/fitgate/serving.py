@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitgate._files import sha256_of
 from fitgate.errors import ExportError, RegistryError
 from fitgate.export.formats import GraphFormat, Run, all_formats
 from fitgate.registry import (
-    MANIFEST,
     Signature,
     TensorSpec,
     models,
@@ -130,10 +128,7 @@ def open_model(model_dir: str | os.PathLike[str], *, version: int | None = None)
         raise RegistryError(message)
     where = version_dir(folder, version)
     verify_version(where)
-    if current is not None and sha256_of(where / MANIFEST) != current.manifest_sha256:
-        message = f"version {version} of {folder} has another manifest than the one that went live; see: fitgate verify {folder}"
-        raise RegistryError(message)
-    manifest, content = read_manifest(where)
+    manifest, content = read_manifest(where, sha256=current.manifest_sha256 if current is not None else None)
     return DeployedModel(where, version, content, manifest.signature)
 
 
@@ -165,7 +160,11 @@ def _in_order(inputs: Any, signature: Signature) -> list[Any]:  # noqa: ANN401
 
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:  # noqa: ANN401
-    """An array of the dtype and shape that the model takes. Only what loses no meaning is converted: float64 to float32, int to float."""
+    """An array of the dtype and shape that the model takes.
+
+    Only what loses no meaning is converted: float64 to float32, int to float, int64 to int32; never a value that the other dtype
+    has no place for.
+    """
     import numpy as np  # noqa: PLC0415 - only for predicting
 
     if hasattr(value, "detach"):
@@ -180,11 +179,28 @@ def _array(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:  # noqa: ANN40
         if not np.can_cast(array.dtype, dtype, "same_kind"):
             message = f"{spec.name!r} takes {spec.dtype}, got {array.dtype}"
             raise TypeError(message)
-        array = array.astype(dtype)
+        array = _converted(array, dtype, spec)
     if array.ndim != len(spec.shape) or any(want not in (-1, have) for want, have in zip(spec.shape, array.shape, strict=True)):
         message = f"{spec.name!r} takes the shape {_words(spec.shape)}, got {array.shape}"
         raise ValueError(message)
     return np.ascontiguousarray(array)
+
+
+def _converted(array: np.ndarray[Any, Any], dtype: np.dtype[Any], spec: TensorSpec) -> np.ndarray[Any, Any]:
+    """The array in another dtype; rounded, and nothing more."""
+    import numpy as np  # noqa: PLC0415
+
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        beyond = [int(v) for v in (array.min(), array.max()) if not info.min <= int(v) <= info.max] if array.size else []
+    else:
+        beyond = array[np.isfinite(array) & ~np.isfinite(converted)].tolist()
+    if beyond:
+        message = f"{spec.name!r} takes {spec.dtype}, which has no place for {beyond[0]} (given as {array.dtype})"
+        raise ValueError(message)
+    return converted
 
 
 def _words(shape: Sequence[int]) -> str:

@@ -35,6 +35,7 @@ def test_the_card_loads_with_its_results(tmp_path: Path) -> None:
     assert {r.dataset_name for r in results} == {"validation data of run-1"}
     assert card.data.library_name == "pytorch"
     assert "val_acc >= 0.8: got 0.9375, passes by 0.1375" in card.text
+    assert f'fitgate.open_model("{tmp_path}/digits")' in card.text
     assert json.loads((folder / "gate.json").read_bytes())["verdict"] == "deploy"
 
 

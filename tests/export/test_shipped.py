@@ -204,3 +204,44 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     loaded = load_checkpoint("memory://bucket/it.ckpt", trusted=False)
     assert loaded is not None
     assert loaded.content["state_dict"]["w"].item() == 1
+
+
+class Names(list[Any]):
+    """A list of another type."""
+
+
+_KEYS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=3),
+    st.sampled_from([Path("a"), "a", Colour.RED, "red", len, print, Point(1, Path("x")), frozenset({Path("p")}), np.int64(3), Colour]),
+    st.tuples(st.sampled_from([Path("a"), len, 1])),
+)
+_ODD = st.recursive(
+    st.sampled_from([1, "x", Path("y"), print, Colour.RED, None, frozenset({frozenset({Path("q")})}), Names([Path("z"), len])]),
+    lambda inner: st.one_of(st.dictionaries(_KEYS, inner, max_size=4), st.lists(inner, max_size=3), st.tuples(inner)),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hparams=st.dictionaries(_KEYS, _ODD, max_size=4))
+def test_whatever_the_keys_are_it_loads(tmp_path_factory: pytest.TempPathFactory, hparams: dict[Any, Any]) -> None:
+    """Paths, enums, functions, sets, at any depth: model.ckpt loads with weights_only=True, and the manifest's part is JSON text."""
+    shipped = shipped_checkpoint({"state_dict": {}, "hyper_parameters": hparams})
+    path = tmp_path_factory.mktemp("odd") / "model.ckpt"
+    torch.save(shipped.content, path)
+    loaded = torch.load(path, weights_only=True)["hyper_parameters"]
+    assert len(loaded) <= len(hparams)
+    assert all(isinstance(text, str) for entry in (*shipped.converted, *shipped.left_out) for text in entry.values())
+
+
+def test_keys_are_converted_like_values() -> None:
+    """A path is its text, save where that text is a key already; a function is none. What became of them is on record."""
+    hparams = {"by_path": {Path("a"): 1, "f": print, len: 2}, "both": {Path("a"): 1, "a": 2}, "names": Names([Path("z")])}
+    shipped = shipped_checkpoint({"state_dict": {}, "hyper_parameters": hparams})
+    assert shipped.content["hyper_parameters"] == {"by_path": {"a": 1}, "both": {"a": 2}, "names": ["z"]}
+    assert {(entry["name"], entry["to"]) for entry in shipped.converted} >= {("the key by_path.a", "str"), ("names", "list")}
+    assert {entry["name"] for entry in shipped.left_out} == {"by_path.f", f"by_path.{len}", "both.a"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fitgate.errors import RegistryError
-from fitgate.registry import champion, models, promote, read_current, read_history, rollback, verify
+from fitgate.registry import champion, live_content, models, promote, read_current, read_history, rollback, verify
 
 Release = Callable[..., int]
 
@@ -121,3 +121,17 @@ def test_models_lists_everything_and_what_is_wrong(release: Release, model_dir: 
     assert two.size == sum((model_dir / "2" / file).stat().st_size for file in two.files)
     with pytest.raises(RegistryError, match="is no folder"):
         models(model_dir / "nowhere")
+
+
+def test_the_live_version_is_read_through_current(release: Release, model_dir: Path) -> None:
+    """None where nothing is live; the manifest with its version and the keys that this version of fitgate doesn't know."""
+    assert live_content(model_dir) is None
+    release()
+    release(0.95, later={"key": 1})
+    content = live_content(model_dir)
+    assert content is not None
+    assert content == {**json.loads((model_dir / "2" / "manifest.json").read_bytes()), "version": 2}
+    assert content["later"] == {"key": 1}
+    (model_dir / "2" / "manifest.json").write_text("{")
+    with pytest.raises(RegistryError, match="another manifest"):
+        live_content(model_dir)

@@ -183,7 +183,7 @@ def test_a_number_taken_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: py
     """Where locks do not reach, the exclusive rename still gives both publishers a number."""
     model_dir = tmp_path / "m"
     _release(model_dir, "one")
-    monkeypatch.setattr("fitgate.registry._publish._next_number", lambda _folder: 1)  # what another publisher's view would be
+    monkeypatch.setattr("fitgate.registry._publish.next_number", lambda _folder: 1)  # what another publisher's view would be
     assert _release(model_dir, "two") == 2
     verify_version(model_dir / "1")
 

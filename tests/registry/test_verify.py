@@ -63,7 +63,10 @@ def test_what_current_names_must_be_what_was_published(release: Release, model_d
     for path in sorted((model_dir / "2").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     (model_dir / "2").rmdir()
-    assert [p.what for p in verify(model_dir).problems] == ["names version 2, which is not there"]
+    assert {p.path: p.what for p in verify(model_dir).problems} == {
+        "CURRENT": "names version 2, which is not there",
+        "2": "is gone: it was live once, by history.jsonl",
+    }
     with pytest.raises(RegistryError, match="holds no versions"):
         verify(model_dir.parent)
 

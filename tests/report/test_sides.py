@@ -10,9 +10,8 @@ import pytest
 
 import fitgate
 from fitgate._files import encode_json
-from fitgate.errors import StoreError
 from fitgate.gate import decision_as_dict, judge
-from fitgate.report import build_report, previous_run, read_live_manifest, render_html, render_markdown, report_as_dict
+from fitgate.report import build_report, previous_run, render_html, render_markdown, report_as_dict
 from fitgate.store._run_file import Attempt, FitFacts, RunInfo, write_run_info
 from fitgate.store._schema import Record
 from fitgate.store._segments import SegmentWriter
@@ -82,19 +81,6 @@ def test_the_last_run_is_one_of_the_same_name_where_there_is_one(tmp_path: Path)
     assert [r.id for r in [previous_run(again)] if r] == ["a-1"]
     assert previous_run(first) is None
     assert build_report(first).changes.previous is None
-
-
-def test_the_live_version_is_read_through_current(tmp_path: Path) -> None:
-    """None where nothing is live; an error that names the file where it can't be read."""
-    model = tmp_path / "net"
-    assert read_live_manifest(model) is None
-    (model / "2").mkdir(parents=True)
-    (model / "CURRENT").write_text('{"version": 2}')
-    (model / "2" / "manifest.json").write_text('{"metrics": {"val_acc": 0.9}}')
-    assert read_live_manifest(model) == {"metrics": {"val_acc": 0.9}, "version": 2}
-    (model / "2" / "manifest.json").write_text("{")
-    with pytest.raises(StoreError, match=r"manifest\.json can't be read"):
-        read_live_manifest(model)
 
 
 def test_a_report_needs_no_local_files(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@
 The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
-from fitgate.export._example import check_example, example_from_batch, has_forward
+from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._git import git_state
 from fitgate.export._load import load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage
+from fitgate.export._subject import example_complaint
 from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact
 from fitgate.export.formats import all_formats, check_formats, needs_example
 
@@ -27,7 +28,10 @@ __all__ = [
     "check_artifact_thresholds",
     "check_example",
     "check_formats",
+    "example_complaint",
     "example_from_batch",
+    "few_samples",
+    "fits_forward",
     "git_state",
     "has_forward",
     "load_checkpoint",

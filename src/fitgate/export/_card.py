@@ -5,9 +5,11 @@ Source: "Model Cards" in the Hub's documentation; the metadata is YAML between t
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fitgate.registry import Signature
@@ -41,7 +43,7 @@ Exported by fitgate {{ fitgate_version }} from run `{{ run_id }}`, once these co
 ```python
 import fitgate
 
-model = fitgate.open_model("deploy/{{ model }}")
+model = fitgate.open_model({{ path }})
 {% if signature -%}
 outputs = model.predict(inputs)
 {% else -%}
@@ -69,12 +71,18 @@ Digests of all files, and where they come from, are in manifest.json; gate.json 
 
 
 def model_card(
-    *, model: str, run_id: str, gate: Mapping[str, Any], metrics: Mapping[str, float | None], signature: Signature | None, files: list[str]
+    *,
+    model_dir: Path,
+    run_id: str,
+    gate: Mapping[str, Any],
+    metrics: Mapping[str, float | None],
+    signature: Signature | None,
+    files: list[str],
 ) -> str:
     """The text of README.md.
 
     Args:
-        model: its name.
+        model_dir: the model's folder, as it was given.
         run_id: the run it comes from.
         gate: the content of gate.json.
         metrics: the values that thresholds were held against; what is not finite is left out.
@@ -84,11 +92,13 @@ def model_card(
     import jinja2  # noqa: PLC0415 - only an export needs it
     import yaml  # noqa: PLC0415
 
+    model = model_dir.name
     metadata = yaml.safe_dump(_metadata(model, run_id, metrics), sort_keys=False, allow_unicode=True)
     template = jinja2.Environment(autoescape=False, keep_trailing_newline=True).from_string(_BODY)  # noqa: S701 - Markdown, not HTML
     return template.render(
         metadata=metadata,
         model=model,
+        path=json.dumps(str(model_dir), ensure_ascii=False),
         run_id=run_id,
         checks=list(gate.get("checks", ())),
         signature=signature,

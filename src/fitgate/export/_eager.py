@@ -1,17 +1,17 @@
 """The eager model: a copy of the live module in eval mode, on the CPU, with the checkpoint's weights.
 
 The live module is only read. What a checkpoint does not hold (plain attributes, non-persistent buffers) is the live module's, and
-so are its hooks: they run in the copy as they do in the module.
+so are its hooks: they run in the copy, on the copy's own state.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
+from fitgate.export._copy import COMPILED, copy_module
 from fitgate.export._messages import short
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
     from fitgate.export._example import Example
 
-__all__ = ["call", "copy_module", "fill", "flat_outputs", "plain_names", "undisturbed", "with_weights"]
-
-COMPILED = "_orig_mod"
-# What Lightning sets on the instance for a compiled module, beside the context that remembers the real ones.
-_COMPILED_METHODS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
+__all__ = ["call", "fill", "flat_outputs", "plain_names", "undisturbed", "with_weights"]
 
 
 def with_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
@@ -94,31 +90,6 @@ def call(model: nn.Module, example: Example) -> list[tuple[str, Tensor]]:
     return _unique(list(flat_outputs(outputs)), set(example.names))
 
 
-def copy_module(module: nn.Module) -> nn.Module:
-    """A copy that shares no tensor with `module`, and runs uncompiled.
-
-    Where `deepcopy` fails (a lock, an open file, a tensor with a graph behind it), modules and tensors are copied one by one
-    and what can't be copied is shared.
-
-    Raises:
-        ExportError: that fails as well.
-    """
-    try:
-        shell = _uncompiled_shell(module)
-        try:
-            model: nn.Module = copy.deepcopy(shell)
-        except Exception:  # noqa: BLE001 - whatever an attribute raises that does not like to be copied
-            model = _copy_by_parts(shell, {})
-    except Exception as error:
-        message = f"{type(module).__name__} can't be copied, and export works on a copy: {type(error).__name__}: {short(error)}"
-        raise ExportError(message) from error
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if COMPILED in child._modules:  # noqa: SLF001 - where torch.compile keeps the real module
-                parent._modules[name] = child._modules[COMPILED]  # noqa: SLF001
-    return model
-
-
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Whatever runs inside leaves random number generators as they were."""
@@ -134,66 +105,6 @@ def undisturbed() -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-def _uncompiled_shell(module: nn.Module) -> nn.Module:
-    """A stand-in for `module` with the same insides, less what compiling put on the instance."""
-    while COMPILED in module._modules:  # noqa: SLF001
-        inner = module._modules[COMPILED]  # noqa: SLF001
-        assert inner is not None
-        module = inner
-    state = _state_of(module)
-    if state.get("_compiler_ctx") is not None:
-        state["_compiler_ctx"] = None
-        for name in _COMPILED_METHODS:
-            state.pop(name, None)
-    shell: nn.Module = object.__new__(type(module))
-    shell.__dict__.update(state)
-    return shell
-
-
-def _state_of(module: nn.Module) -> dict[str, Any]:
-    """What a module would be pickled as: Lightning's leave their trainer out."""
-    state = module.__getstate__()  # type: ignore[no-untyped-call]  # object's own, where the class has none
-    return dict(state)
-
-
-def _copy_by_parts(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    import torch  # noqa: PLC0415
-
-    if id(module) in memo:
-        found: nn.Module = memo[id(module)]
-        return found
-    twin: nn.Module = object.__new__(type(module))
-    memo[id(module)] = twin
-    state = _state_of(module)
-    twin.__dict__.update(state)
-    for kind in ("_parameters", "_buffers"):
-        twin.__dict__[kind] = {name: _copy_tensor(tensor, memo) for name, tensor in state[kind].items()}
-    twin.__dict__["_modules"] = {n: None if m is None else _copy_by_parts(m, memo) for n, m in state["_modules"].items()}
-    for name, value in state.items():
-        if name in {"_parameters", "_buffers", "_modules"}:
-            continue
-        if isinstance(value, torch.Tensor):
-            twin.__dict__[name] = _copy_tensor(value, memo)
-            continue
-        try:
-            twin.__dict__[name] = copy.deepcopy(value, memo)
-        except Exception:  # noqa: BLE001, S112 - it is shared then
-            continue
-    return twin
-
-
-def _copy_tensor(tensor: Tensor | None, memo: dict[int, Any]) -> Tensor | None:
-    from torch import nn  # noqa: PLC0415
-
-    if tensor is None:
-        return None
-    if id(tensor) not in memo:
-        twin = tensor.detach().clone()
-        memo[id(tensor)] = nn.Parameter(twin, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else twin
-    copied: Tensor = memo[id(tensor)]
-    return copied
 
 
 def flat_outputs(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - whatever a forward returns

@@ -12,7 +12,7 @@ from fitgate.errors import ExportError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Example", "check_example", "example_from_batch", "forward_of", "has_forward", "make_example"]
+__all__ = ["Example", "check_example", "example_from_batch", "few_samples", "fits_forward", "forward_of", "has_forward", "make_example"]
 
 _EXPECTED = "expected a tensor, a tuple of tensors (positional arguments of forward) or a dict of tensors (keyword arguments)"
 # A LightningModule without a forward of its own has this one, which only raises.
@@ -84,28 +84,64 @@ def make_example(value: object, module: nn.Module) -> Example:
     Raises:
         ExportError: forward doesn't take that, or a tensor has no batch dimension.
     """
-    check_example(value)
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    if isinstance(value, Mapping):
-        args, kwargs = (), dict(value)
-    else:
-        args, kwargs = tuple(value) if isinstance(value, tuple | list) else (value,), {}
+    signature = fits_forward(value, module)
+    args, kwargs = _arguments(value)
     args, kwargs = tuple(map(_tensor, args)), {name: _tensor(item) for name, item in kwargs.items()}
-    signature = inspect.signature(forward_of(module))
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        message = f"example_input does not fit {type(module).__name__}.forward{signature}: {error}"
-        raise ExportError(message) from error
     names = _names(signature, len(args), kwargs)
     tensors = (*args, *kwargs.values())
     first = tensors[0]
     if first.dim() == 0 or first.shape[0] == 0:
         message = f"example_input: its first dimension is the batch, with a sample in it at least; got the shape {tuple(first.shape)}"
         raise ExportError(message)
-    batched = tuple(t.dim() > 0 and t.shape[0] == first.shape[0] for t in tensors)
-    return Example(args, kwargs, names, batched)
+    return Example(args, kwargs, names, _batched(tensors))
+
+
+def fits_forward(value: object, module: nn.Module) -> inspect.Signature:
+    """Make sure that a module's forward takes these arguments; for nothing but their number and names.
+
+    Raises:
+        ExportError: it doesn't, or there is no forward.
+    """
+    check_example(value)
+    args, kwargs = _arguments(value)
+    if not has_forward(module):
+        message = f"{type(module).__name__} has no forward"
+        raise ExportError(message)
+    signature = inspect.signature(forward_of(module))
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        message = f"example_input does not fit {type(module).__name__}.forward{signature}: {error}"
+        raise ExportError(message) from error
+    return signature
+
+
+def few_samples(value: object, most: int) -> object:
+    """The same arguments as tensors on the CPU with `most` samples at the most. What has no batch dimension stays whole.
+
+    Which tensors are batched is told on the example as it was given, and stays so: where one of fixed shape has as many rows as there
+    would be samples, fewer samples are kept, or all.
+    """
+    args, kwargs = _arguments(value)
+    tensors = tuple(map(_tensor, (*args, *kwargs.values())))
+    batched = _batched(tensors)
+    taken = {t.shape[0] for t, with_batch in zip(tensors, batched, strict=True) if t.dim() and not with_batch}
+    count = next((n for n in range(most, 0, -1) if n not in taken), None)
+    few = iter([t[:count].clone() if with_batch else t for t, with_batch in zip(tensors, batched, strict=True)])
+    if isinstance(value, Mapping):
+        return dict(zip(kwargs, few, strict=True))
+    return tuple(few) if isinstance(value, tuple | list) else next(few)
+
+
+def _arguments(value: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(value, Mapping):
+        return (), dict(value)
+    return tuple(value) if isinstance(value, tuple | list) else (value,), {}
+
+
+def _batched(tensors: Sequence[Tensor]) -> tuple[bool, ...]:
+    first = tensors[0]
+    return tuple(t.dim() > 0 and first.dim() > 0 and t.shape[0] == first.shape[0] for t in tensors)
 
 
 def example_from_batch(batch: object, module: nn.Module) -> object:

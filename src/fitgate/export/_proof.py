@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
 from fitgate.export._eager import call
+from fitgate.export._messages import short
 from fitgate.export._subject import Subject
 from fitgate.export.formats import Format, Play
 
@@ -63,8 +64,8 @@ class Proof:
 
     @property
     def differs(self) -> tuple[str, ...]:
-        """A reason for each file that is not what it should be."""
-        return tuple(f"artifact differs: {proof.differs}" for proof in self.files if proof.differs)
+        """A reason for each file that is not what it should be; one that holds for all of them stands once."""
+        return tuple(dict.fromkeys(f"artifact differs: {proof.differs}" for proof in self.files if proof.differs))
 
 
 def prove(subject: Subject, formats: Iterable[Format], folder: Path) -> Proof:
@@ -74,7 +75,7 @@ def prove(subject: Subject, formats: Iterable[Format], folder: Path) -> Proof:
     those that are not floating-point must be the same; NaN and infinities must stand in the same places.
 
     Raises:
-        ExportError: a file can't be loaded, or the eager model itself fails on the example.
+        ExportError: the eager model itself fails on the example.
     """
     model, example = subject.model, subject.example
     expected: dict[int, list[tuple[str, Tensor]]] = {}
@@ -95,6 +96,14 @@ def prove(subject: Subject, formats: Iterable[Format], folder: Path) -> Proof:
 
 
 def _prove_file(subject: Subject, form: Format, folder: Path, expected: Mapping[int, list[tuple[str, Tensor]]]) -> FileProof:
+    try:
+        return _compared(subject, form, folder, expected)
+    except Exception as error:  # noqa: BLE001 - whatever a reader raises on a file that it can't load
+        why = str(error) if isinstance(error, ExportError) else f"{form.file} can't be loaded: {type(error).__name__}: {short(error)}"
+        return FileProof(file=form.file, format=form.name, differs=why)
+
+
+def _compared(subject: Subject, form: Format, folder: Path, expected: Mapping[int, list[tuple[str, Tensor]]]) -> FileProof:
     tensors = form.tensors(folder)
     differs = None if tensors is None else _other_tensor(subject.state, tensors, form.file)
     count = None if tensors is None else len(tensors)

@@ -73,6 +73,10 @@ def prepare(
     )
     try:
         decision = with_artifact(decision, staged.metrics, champion=values, differs=staged.differs)
+        if staged.proof.outputs_not_compared:
+            warning = f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
+            decision = replace(decision, warnings=(*decision.warnings, warning))
+            _log.warning("fitgate: %s", warning)
         if decision.verdict != "deploy":
             staged.drop()
             return decision, None

@@ -69,20 +69,13 @@ def shipped_checkpoint(source: Mapping[str, Any]) -> Shipped:
     left_out: list[dict[str, str]] = []
     content: dict[str, Any] = {}
 
-    def take(into: dict[Any, Any], key: object, value: object, name: str) -> None:
-        plain = _plain(value, name, converted, left_out)
-        if plain is not _LEFT_OUT:
-            into[key] = plain
-
     for key, value in source.items():
         if key == "state_dict":
             content[key] = dict(value)
         elif key in _HPARAMS:
-            content[key] = {}
-            for name, item in _items(value):
-                take(content[key], name, item, str(name))
+            content[key] = _plain_dict(_items(value), "", converted, left_out)
         elif key not in _TRAINING:
-            take(content, key, value, str(key))
+            content |= _plain_dict([(key, value)], "", converted, left_out)
     return Shipped(content, tuple(converted), tuple(left_out))
 
 
@@ -100,18 +93,50 @@ def _plain(value: Any, name: str, converted: list[dict[str, str]], left_out: lis
                 converted.append({"name": name, "from": _kind(value), "to": _kind(plain)})
                 return plain
     if isinstance(value, Mapping | Namespace) or _is_record(value):
-        parts = {key: _plain(item, f"{name}.{key}", converted, left_out) for key, item in _items(value)}
         if type(value) is not dict:
             converted.append({"name": name, "from": _kind(value), "to": "dict"})
-        return {key: item for key, item in parts.items() if item is not _LEFT_OUT}
+        return _plain_dict(_items(value), f"{name}.", converted, left_out)
     if isinstance(value, list | tuple | set | frozenset):
         items = [_plain(item, f"{name}[{index}]", converted, left_out) for index, item in enumerate(value)]
         kept = [item for item in items if item is not _LEFT_OUT]
-        if type(value) not in (list, tuple, set):
-            converted.append({"name": name, "from": _kind(value), "to": "tuple" if isinstance(value, tuple) else "set"})
-        return kept if isinstance(value, list) else tuple(kept) if isinstance(value, tuple) else set(kept)
+        # A set whose items can't stand in one any longer is a list of them.
+        into: type = (
+            tuple if isinstance(value, tuple) else set if isinstance(value, set | frozenset) and all(map(_hashable, kept)) else list
+        )
+        if type(value) is not into:
+            converted.append({"name": name, "from": _kind(value), "to": into.__name__})
+        return into(kept)
     left_out.append({"name": name, "type": _kind(value)})
     return _LEFT_OUT
+
+
+def _plain_dict(
+    items: list[tuple[Any, Any]], prefix: str, converted: list[dict[str, str]], left_out: list[dict[str, str]]
+) -> dict[Any, Any]:
+    """The items with plain keys and values. One whose key can't be made plain, or not without meeting another, is left out."""
+    found: dict[Any, Any] = {}
+    # Keys that need no change come first: a converted one must not take the place of one of them.
+    for key, value in sorted(items, key=lambda item: not _loads_safely(item[0])):
+        name = f"{prefix}{key}"
+        of_key: list[dict[str, str]] = []
+        lost: list[dict[str, str]] = []
+        plain_key = _plain(key, f"the key {name}", of_key, lost)
+        if lost or not _hashable(plain_key) or plain_key in found:
+            left_out.append({"name": name, "type": f"{_kind(value)} under a key of type {_kind(key)}"})
+            continue
+        plain = _plain(value, name, converted, left_out)
+        if plain is not _LEFT_OUT:
+            found[plain_key] = plain
+            converted += of_key
+    return found
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_record(value: object) -> bool:

@@ -93,12 +93,13 @@ def stage(
         ValueError: a format is unknown.
     """
     from fitgate.export._eager import undisturbed  # noqa: PLC0415 - with torch
+    from fitgate.export._watch import unchanged  # noqa: PLC0415 - with torch
 
     names = check_formats(formats)
     chosen = [all_formats()[name] for name in names]
     staging = new_staging(Path(model_dir), run_id)
     try:
-        with undisturbed():
+        with undisturbed(), unchanged(module):
             subject = make_subject(checkpoint, module, example_input, graph=bool(needs_example(names)))
             for form in chosen:
                 form.save(subject, staging.folder)
@@ -146,7 +147,7 @@ def seal(staged: Staged, *, gate: Mapping[str, Any], manifest: Mapping[str, Any]
     (folder / "gate.json").write_bytes(encode_json(gate))
     judged = {check["metric"]: check["value"] for check in gate.get("checks", ())}
     card = model_card(
-        model=staged.model_dir.name,
+        model_dir=staged.model_dir,
         run_id=staged.run_id,
         gate=gate,
         metrics=judged,

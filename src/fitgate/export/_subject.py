@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
-from fitgate.export._eager import call, copy_module, plain_names, with_weights
+from fitgate.export._copy import copy_module
+from fitgate.export._eager import call, plain_names, undisturbed, with_weights
 from fitgate.export._example import Example, forward_of, has_forward, make_example
 from fitgate.export._messages import short
 from fitgate.export._quiet import quiet
 from fitgate.export._shipped import Shipped, shipped_checkpoint
+from fitgate.export._watch import reads_live, unchanged
 from fitgate.registry import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-__all__ = ["Subject", "make_subject"]
+__all__ = ["Subject", "example_complaint", "make_subject"]
 
 _TRACED_BATCH = 2  # torch.export takes 1 for a constant, not for a dimension
 
@@ -86,7 +88,7 @@ def make_subject(checkpoint: Mapping[str, Any], module: nn.Module | None, exampl
         graph: a graph will be written, so module and example must do; else they are used as far as they do.
 
     Raises:
-        ExportError: the weights don't fit the module; with `graph`, its forward fails on the example.
+        ExportError: the weights don't fit the module; with `graph`, its forward fails on the example, or reads the live module.
     """
     content = {**checkpoint, "state_dict": plain_names(checkpoint["state_dict"])}
     shipped = shipped_checkpoint(content)
@@ -106,12 +108,33 @@ def make_subject(checkpoint: Mapping[str, Any], module: nn.Module | None, exampl
         model = with_weights(model, content)
     if why is None and model is not None:
         try:
-            return Subject(shipped, model, make_example(example_input, model), None)
+            example = make_example(example_input, model)
+            why = reads_live(model, module, example) if module is not None else None
+            if why is None:
+                return Subject(shipped, model, example, None)
         except ExportError as error:
             why = str(error)
     if graph:
         raise ExportError(why)
     return Subject(shipped, model, None, why)
+
+
+def example_complaint(module: nn.Module, example_input: object) -> str | None:
+    """Try the example before training, on a copy of the module as it is now.
+
+    Returns:
+        In words, why no outputs could be compared with it; None when it does.
+    """
+    try:
+        with undisturbed(), unchanged(module):
+            model = copy_module(module).cpu().eval()
+            example = make_example(example_input, model)
+            why = reads_live(model, module, example)
+            if why is None:
+                _signature(model, example)
+            return why
+    except ExportError as error:
+        return str(error)
 
 
 def _signature(model: nn.Module, example: Example) -> Signature:

@@ -13,7 +13,7 @@ Example:
 
 from fitgate.registry._current import Current, Move, live_before, read_current, read_history
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
-from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_manifest, model, models
+from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, live_manifest, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
 from fitgate.registry._moves import promote, rollback, tidy
 from fitgate.registry._publish import publish, write_manifest
@@ -36,6 +36,7 @@ __all__ = [
     "Verification",
     "champion",
     "live_before",
+    "live_content",
     "live_manifest",
     "model",
     "models",

@@ -13,12 +13,12 @@ import msgspec
 
 from fitgate._files import encode_json, replace_file, sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._layout import CURRENT, HISTORY, MANIFEST, version_dir
+from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, version_dir
+from fitgate.registry._reading import read_regular
 
-__all__ = ["Current", "Move", "live_before", "point_to", "read_current", "read_history", "whole_history"]
+__all__ = ["Current", "Move", "live_before", "point_to", "read_current", "read_history", "set_aside_damaged", "whole_history"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LARGEST = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def read_current(model_dir: Path) -> Current | None:
         RegistryError: `CURRENT` is damaged.
     """
     path = model_dir / CURRENT
-    data = _read(path)
+    data = read_regular(path)
     if data is None:
         return None
     try:
@@ -72,7 +72,7 @@ def read_current(model_dir: Path) -> Current | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"{path} can't be read: {error}; `fitgate promote {model_dir} VERSION` writes it anew"
         raise RegistryError(message) from error
-    if current.version < 1 or not _SHA256.fullmatch(current.manifest_sha256):
+    if not 1 <= current.version <= LARGEST_VERSION or not _SHA256.fullmatch(current.manifest_sha256):
         message = f"{path} can't be trusted: it names version {current.version} with the digest {current.manifest_sha256!r}"
         raise RegistryError(message)
     return current
@@ -85,14 +85,29 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
         RegistryError: history.jsonl is damaged.
     """
     path = model_dir / HISTORY
-    data = _read(path)
+    how = f"`fitgate promote {model_dir} VERSION` sets it aside and begins a new one"
+    data = read_regular(path)
     if data is None:
         return ()
     try:
-        return tuple(msgspec.json.decode(line, type=Move) for line in data.splitlines() if line.strip())
+        history = tuple(msgspec.json.decode(line, type=Move) for line in data.splitlines() if line.strip())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"{path} can't be read: {error}"
+        message = f"{path} can't be read: {error}; {how}"
         raise RegistryError(message) from error
+    for move in history:
+        if not 1 <= move.version <= LARGEST_VERSION:
+            message = f"{path} can't be trusted: it names version {move.version}; {how}"
+            raise RegistryError(message)
+    return history
+
+
+def set_aside_damaged(model_dir: Path) -> None:
+    """Rename a history that can't be read, so that a new one can begin. The caller holds the model's lock."""
+    try:
+        read_history(model_dir)
+    except RegistryError:
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        (model_dir / HISTORY).rename(model_dir / f"{HISTORY}.damaged-{now}")
 
 
 def live_before(history: Sequence[Move]) -> int | None:
@@ -145,17 +160,3 @@ def whole_history(model_dir: Path, live: Current | None) -> tuple[Move, ...]:
         return history
     why = "found live without a line here: the process that moved CURRENT was stopped right after it"
     return (*history, Move(what="promote", version=live.version, previous=live.previous, when=live.time, why=why))
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        size = path.stat().st_size
-        if size <= _LARGEST:
-            return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        message = f"{path} can't be read: {error.strerror or error}"
-        raise RegistryError(message) from error
-    message = f"{path} has {size:,} bytes, which it never has"
-    raise RegistryError(message)

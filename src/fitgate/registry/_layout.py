@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["CONFIG", "CURRENT", "HISTORY", "LOCK", "MANIFEST", "STAGING", "version_dir", "version_numbers"]
+__all__ = ["CONFIG", "CURRENT", "HISTORY", "LARGEST_VERSION", "LOCK", "MANIFEST", "STAGING", "version_dir", "version_numbers"]
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -16,6 +16,7 @@ STAGING = ".staging-"
 
 # "01" and "٣" are digits to Python, and no version of ours.
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+LARGEST_VERSION = 999_999_999
 
 
 def version_dir(model_dir: Path, version: int) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from fitgate.errors import RegistryError
 from fitgate.registry._current import read_current
@@ -14,7 +15,7 @@ from fitgate.registry._layout import CURRENT, version_dir, version_numbers
 from fitgate.registry._manifest import Manifest, read_manifest
 from fitgate.store._run_file import ValidationSet
 
-__all__ = ["LiveValues", "Model", "ModelVersion", "champion", "live_manifest", "model", "models"]
+__all__ = ["LiveValues", "Model", "ModelVersion", "champion", "live_content", "live_manifest", "model", "models"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,28 @@ def live_manifest(model_dir: Path) -> Manifest | None:
     """The manifest of the live version; None when none is live.
 
     Raises:
-        RegistryError: `CURRENT` or the manifest can't be read.
+        RegistryError: `CURRENT` or the manifest can't be read, or it is not the manifest that went live.
     """
+    found = _live(model_dir)
+    return None if found is None else found[0]
+
+
+def live_content(model_dir: Path) -> dict[str, Any] | None:
+    """The same as plain JSON, with the keys that this version of fitgate does not know, and with `version`.
+
+    Raises:
+        RegistryError: `CURRENT` or the manifest can't be read, or it is not the manifest that went live.
+    """
+    found = _live(model_dir)
+    return None if found is None else found[1]
+
+
+def _live(model_dir: Path) -> tuple[Manifest, dict[str, Any]] | None:
     current = read_current(model_dir)
-    return None if current is None else read_manifest(version_dir(model_dir, current.version))[0]
+    if current is None:
+        return None
+    manifest, content = read_manifest(version_dir(model_dir, current.version), sha256=current.manifest_sha256)
+    return manifest, {**content, "version": current.version}
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ import msgspec
 from fitgate._files import encode_json
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import MANIFEST
+from fitgate.registry._reading import read_regular
 from fitgate.store._run_file import ValidationSet
 
 __all__ = ["FORMAT", "FileEntry", "Manifest", "Signature", "TensorSpec", "encode_manifest", "read_manifest"]
 
 FORMAT = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-# A manifest names some files and numbers. What is larger than this is none of ours.
-_LARGEST = 64 * 2**20
 _MOST_FILES = 10_000
 _LARGEST_FILE = 2**50
 
@@ -86,8 +85,12 @@ def encode_manifest(content: Mapping[str, Any]) -> bytes:
     return encode_json({**bare, "digest": hashlib.sha256(encode_json(bare)).hexdigest()})
 
 
-def read_manifest(version_folder: Path) -> tuple[Manifest, dict[str, Any]]:
+def read_manifest(version_folder: Path, *, sha256: str | None = None) -> tuple[Manifest, dict[str, Any]]:
     """Read and check a version's manifest.
+
+    Args:
+        version_folder: where it is.
+        sha256: what `CURRENT` says that its digest is; None for a version that is not live.
 
     Returns:
         The manifest, and its whole JSON content with the keys that this version of fitgate does not know.
@@ -96,14 +99,15 @@ def read_manifest(version_folder: Path) -> tuple[Manifest, dict[str, Any]]:
         RegistryError: it is missing, damaged, of another format, or names a file outside its folder.
     """
     path = version_folder / MANIFEST
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= _LARGEST else b""
-    except OSError as error:
-        message = f"{path} can't be read: {error.strerror or error}"
-        raise RegistryError(message) from error
-    if size > _LARGEST:
-        message = f"{path} has {size:,} bytes, which no manifest has"
+    data = read_regular(path)
+    if data is None:
+        message = f"{path} can't be read: there is no such file"
+        raise RegistryError(message)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        folder = version_folder.parent
+        message = (
+            f"version {version_folder.name} of {folder} has another manifest than the one that went live; see: fitgate verify {folder}"
+        )
         raise RegistryError(message)
     try:
         content = msgspec.json.decode(data)

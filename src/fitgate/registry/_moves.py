@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from fitgate.errors import RegistryError
-from fitgate.registry._current import Current, live_before, point_to, read_current, whole_history
+from fitgate.registry._current import Current, live_before, point_to, read_current, set_aside_damaged, whole_history
 from fitgate.registry._layout import version_dir, version_numbers
+from fitgate.registry._publish import next_number
 from fitgate.registry._staging import locked, remove_stale
 from fitgate.registry._triton import is_in_step, write_config
 from fitgate.registry._verify import check_version, verify_version
@@ -23,7 +24,11 @@ def tidy(model_dir: Path) -> None:
     """Clean up after processes that were killed while they published: their stagings, and a config.pbtxt behind `CURRENT`.
 
     A living publisher's staging stays. A `CURRENT` that can't be read is left to who asks for it.
+
+    Raises:
+        RegistryError: nothing could be published here, since the history is damaged or no number is left.
     """
+    next_number(model_dir)
     remove_stale(model_dir)
     try:
         current = read_current(model_dir)
@@ -35,7 +40,7 @@ def tidy(model_dir: Path) -> None:
 
 
 def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "promoted by hand") -> Current:
-    """Make a version the live one, once every file of it is verified.
+    """Make a version the live one, once every file of it is verified. A damaged history is set aside, and a new one begins.
 
     Args:
         model_dir: the model's folder, such as `deploy/digits`.
@@ -56,6 +61,7 @@ def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "prom
         raise RegistryError(message)
     with locked(folder):
         verify_version(version_dir(folder, version))
+        set_aside_damaged(folder)
         current = point_to(folder, version, what="promote", why=why)
         write_config(folder, version)
     return current

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 from fitgate._files import fsync_file, fsync_folder, replace_file, sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._current import point_to, read_current, read_history
-from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
+from fitgate.registry._layout import LARGEST_VERSION, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FORMAT, encode_manifest
 from fitgate.registry._staging import Staging, locked
 from fitgate.registry._triton import write_config
 from fitgate.registry._verify import verify_version
 
-__all__ = ["publish", "write_manifest"]
+__all__ = ["next_number", "publish", "write_manifest"]
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
@@ -46,11 +47,12 @@ def publish(staging: Staging, model_dir: Path, *, why: str) -> int:
         The version.
 
     Raises:
-        RegistryError: a staged file is not what its manifest says; nothing is published then.
+        RegistryError: a staged file is not what its manifest says, the history is damaged, or no number is left; nothing is
+            published then.
     """
     verify_version(staging.folder)
     with locked(model_dir):
-        version = _next_number(model_dir)
+        version = next_number(model_dir)
         while True:
             try:
                 staging.folder.rename(version_dir(model_dir, version))
@@ -67,13 +69,18 @@ def publish(staging: Staging, model_dir: Path, *, why: str) -> int:
     return version
 
 
-def _next_number(model_dir: Path) -> int:
-    """One more than any number that was ever given, a removed version's included."""
-    given = list(version_numbers(model_dir))
-    try:
+def next_number(model_dir: Path) -> int:
+    """One more than any number that was ever given, a removed version's included.
+
+    Raises:
+        RegistryError: the history is damaged, or no number is left.
+    """
+    given = [*version_numbers(model_dir), *(move.version for move in read_history(model_dir))]
+    with suppress(RegistryError):  # a damaged CURRENT is written anew
         current = read_current(model_dir)
         given += [current.version] if current else []
-        given += [move.version for move in read_history(model_dir)]
-    except RegistryError:
-        pass  # the folders alone say enough to publish safely
-    return 1 + max(given, default=0)
+    number = 1 + max(given, default=0)
+    if number > LARGEST_VERSION:
+        message = f"{model_dir} has no number left for another version: {LARGEST_VERSION:,} is the largest, and it was given"
+        raise RegistryError(message)
+    return number

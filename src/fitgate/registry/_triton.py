@@ -15,6 +15,7 @@ from fitgate._files import replace_file
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import CONFIG, version_dir
 from fitgate.registry._manifest import Manifest, TensorSpec, read_manifest
+from fitgate.registry._reading import read_regular
 
 __all__ = ["config_text", "is_in_step", "write_config"]
 
@@ -74,10 +75,12 @@ def is_in_step(model_dir: Path, version: int) -> bool:
     """Whether config.pbtxt is the one for `version`. True also where that can't be told."""
     try:
         text = config_text(model_dir.name, version, read_manifest(version_dir(model_dir, version))[0])
-        path = model_dir / CONFIG
-        return (path.read_bytes() if path.exists() else None) == (text.encode() if text is not None else None)
     except (OSError, RegistryError):
         return True
+    try:
+        return read_regular(model_dir / CONFIG) == (text.encode() if text is not None else None)
+    except RegistryError:
+        return False
 
 
 def _tensor(kind: str, spec: TensorSpec) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._current import read_current
-from fitgate.registry._layout import CONFIG, CURRENT, MANIFEST, version_dir, version_numbers
+from fitgate.registry._current import read_current, read_history
+from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FileEntry, read_manifest
 from fitgate.registry._triton import is_in_step
 
@@ -53,14 +53,15 @@ class Verification:
 def verify(model_dir: Path) -> Verification:
     """Read every file of every version and compare it with what was published.
 
-    Finds a changed byte, an added file, a removed one, in the manifests too, and a `CURRENT` that names
-    what is not there.
+    Finds a changed byte, an added file, a removed one, in the manifests too, a `CURRENT` that names what is not there, a
+    history that can't be read, and versions that it knows of and that are gone.
 
     Raises:
         RegistryError: there is no such model.
     """
     numbers = version_numbers(model_dir)
-    if not numbers:
+    gone = _check_history(model_dir, numbers)
+    if not numbers and not gone and not (model_dir / CURRENT).exists():
         message = f"{model_dir} holds no versions; expected a model's folder, such as deploy/model"
         raise RegistryError(message)
     problems: list[Problem] = []
@@ -69,7 +70,7 @@ def verify(model_dir: Path) -> Verification:
         found = check_version(version_dir(model_dir, number))
         problems += [Problem(version=number, path=f"{number}/{path}", what=what) for path, what in found]
         files += sum(1 for p in version_dir(model_dir, number).rglob("*") if not p.is_dir())
-    problems += _check_current(model_dir, numbers)
+    problems += [*_check_current(model_dir, numbers), *gone]
     return Verification(model=model_dir.name, versions=numbers, files=files, problems=tuple(problems))
 
 
@@ -88,6 +89,8 @@ def verify_version(folder: Path) -> None:
 
 def check_version(folder: Path) -> list[tuple[str, str]]:
     """What is off in one version, as (path, what) pairs."""
+    if folder.is_symlink():
+        return [(".", "is a link, where the folder itself was published")]
     try:
         manifest, _ = read_manifest(folder)
     except RegistryError as error:
@@ -124,6 +127,15 @@ def _check_file(path: Path, entry: FileEntry) -> str | None:
         return f"can't be read: {error.strerror or error}"
 
 
+def _check_history(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:
+    try:
+        known = {move.version for move in read_history(model_dir)}
+    except RegistryError as error:
+        return [Problem(version=None, path=HISTORY, what=str(error))]
+    what = "is gone: it was live once, by history.jsonl"
+    return [Problem(version=number, path=str(number), what=what) for number in sorted(known.difference(numbers))]
+
+
 def _check_current(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:
     try:
         current = read_current(model_dir)
@@ -135,7 +147,7 @@ def _check_current(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:
         return [Problem(version=None, path=CURRENT, what=f"names version {current.version}, which is not there")]
     problems = []
     manifest = version_dir(model_dir, current.version) / MANIFEST
-    if manifest.is_file() and sha256_of(manifest) != current.manifest_sha256:
+    if manifest.is_file() and not manifest.is_symlink() and sha256_of(manifest) != current.manifest_sha256:
         what = f"was published with another manifest than the one of version {current.version}"
         problems.append(Problem(version=None, path=CURRENT, what=what))
     if not is_in_step(model_dir, current.version):

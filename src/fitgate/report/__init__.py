@@ -5,7 +5,7 @@ Lightning is loaded, and the plotting library only when the HTML is made.
 """
 
 from fitgate.report._build import build_report
-from fitgate.report._files import previous_run, read_gate, read_live_manifest
+from fitgate.report._files import previous_run, read_gate
 from fitgate.report._json import report_as_dict
 from fitgate.report._model import Change, Changes, Chart, CheckRow, Line, Mark, Report, Reproduce, RunFacts
 from fitgate.report._render import render_html, render_markdown
@@ -24,7 +24,6 @@ __all__ = [
     "build_report",
     "previous_run",
     "read_gate",
-    "read_live_manifest",
     "render_html",
     "render_markdown",
     "report_as_dict",

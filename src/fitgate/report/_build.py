@@ -36,7 +36,7 @@ def build_report(
         gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it; None reads the run's own. A run that
             nobody has judged gets a report without a verdict.
         previous: the run to compare with; None takes the newest that began before this one in the same store.
-        champion: the live version's manifest.json, as `read_live_manifest` gives it.
+        champion: the live version's manifest.json, as `fitgate.registry.live_content` gives it.
         git: `commit` and `dirty` of the code that trained; None takes what the run or the gate recorded.
         classes: how many classes the targets have; None takes it from the hyperparameters, where it stands.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import fsspec
@@ -15,7 +13,7 @@ from fitgate.gate import read_gate_file
 from fitgate.store import Run
 from fitgate.store._run_file import RUN_FILE, read_run_info
 
-__all__ = ["previous_run", "read_gate", "read_live_manifest", "root_of", "sibling"]
+__all__ = ["previous_run", "read_gate", "root_of", "sibling"]
 
 
 def read_gate(run: Run) -> dict[str, Any] | None:
@@ -29,26 +27,6 @@ def read_gate(run: Run) -> dict[str, Any] | None:
     if not fs.exists(path):
         return None
     return read_gate_file(fs.cat_file(path), path)
-
-
-def read_live_manifest(model_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The manifest.json of a model's live version, with `version` in it; None where nothing is live.
-
-    Args:
-        model_dir: `deploy/<model_name>`; a folder or any fsspec URL.
-
-    Raises:
-        StoreError: `CURRENT` or the manifest it leads to can't be read.
-    """
-    fs, path = fsspec.core.url_to_fs(os.fspath(model_dir))
-    if not fs.exists(f"{path}/CURRENT"):
-        return None
-    current = _read_object(fs, f"{path}/CURRENT")
-    version = current.get("version")
-    if not isinstance(version, int):
-        message = f"{path}/CURRENT names no version: {current!r}"
-        raise StoreError(message)
-    return {**_read_object(fs, f"{path}/{version}/manifest.json"), "version": version}
 
 
 def previous_run(run: Run) -> Run | None:
@@ -90,15 +68,3 @@ def _siblings(run: Run) -> list[Run]:
 
 def _file_system(run: Run) -> fsspec.AbstractFileSystem:
     return run._fs  # noqa: SLF001 - a run knows its file system, with the credentials that opened it
-
-
-def _read_object(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
-    try:
-        content = json.loads(fs.cat_file(path))
-    except (OSError, ValueError) as error:
-        message = f"{path} can't be read: {error}"
-        raise StoreError(message) from error
-    if not isinstance(content, Mapping):
-        message = f"{path} can't be read: expected an object, got {type(content).__name__}"
-        raise StoreError(message)
-    return dict(content)

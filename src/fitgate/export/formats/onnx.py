@@ -13,6 +13,8 @@ from fitgate.export.formats._base import GraphFormat, Run
 from fitgate.registry import Signature
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from fitgate.export._subject import Subject
 
 __all__ = ["FORMAT"]
@@ -25,6 +27,13 @@ class _Onnx(GraphFormat):
     extra: ClassVar[str | None] = "onnx"
     rank: ClassVar[int] = 10
     runtime: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+
+    def complaint(self, module: nn.Module) -> str | None:
+        """ONNX Runtime has no kernels for bfloat16 on the CPU."""
+        dtypes = {str(p.dtype) for p in module.parameters() if p.is_floating_point()}
+        if dtypes == {"torch.bfloat16"}:
+            return f"{type(module).__name__} is bfloat16, which ONNX Runtime can't compute with on the CPU; use 'torch_export', or 'bf16-mixed'"
+        return super().complaint(module)
 
     def save(self, subject: Subject, folder: Path) -> None:
         """Write model.onnx, weights included."""
