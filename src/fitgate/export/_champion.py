@@ -19,10 +19,11 @@ _log = logging.getLogger("fitgate")
 
 @dataclass(frozen=True)
 class Live:
-    """Which version `CURRENT` names, and the digest of its manifest; None where nothing is live or it can't be read."""
+    """Which version `CURRENT` names, and the digest of its manifest; None where nothing is live. `problem` says why it can't be read."""
 
     version: int | None = None
     manifest_sha256: str | None = None
+    problem: str | None = None
 
 
 def judge_run(
@@ -38,10 +39,11 @@ def judge_run(
 
 
 def live(model_dir: Path) -> Live:
+    """Which version is live now."""
     try:
         current = read_current(model_dir)
-    except RegistryError:
-        current = None  # whoever asks for the champion's values is told why they can't be had
+    except RegistryError as error:
+        return Live(problem=str(error))
     return Live(current.version, current.manifest_sha256) if current is not None else Live()
 
 
