@@ -40,7 +40,7 @@ class GateCallback(Callback):
     Args:
         thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one. `artifact.size_mb`, `artifact.parameters`,
             `artifact.latency_ms` and `artifact.latency_p95_ms` are those of the exported files.
-        dirpath: the deploy root.
+        dirpath: the deploy root, a local folder.
         model_name: the model's folder under it.
         checkpoint: `"best"`, `"last"`, a path, or one of several ModelCheckpoints. Without any ModelCheckpoint the weights at
             the end of fit.
@@ -108,6 +108,7 @@ class GateCallback(Callback):
         """Before any training: is there a record to judge, one clear checkpoint, an example where one is needed?"""
         if stage != "fit":
             return
+        self._forget()  # first: what an earlier fit published is not this one's, whatever fails next
         self._metrics(trainer)
         self._at_end = check_setup(
             trainer,
@@ -121,7 +122,6 @@ class GateCallback(Callback):
         self._example.forget()
         self._agreement.forget()
         self._validated.forget()
-        self._forget()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module is complete now: can it be written in these formats?"""

@@ -29,7 +29,7 @@ class MetricsCallback(Callback):
     writes a second copy.
 
     Args:
-        dirpath: the store's folder; made where it is missing.
+        dirpath: the store's folder, a local one; made where it is missing.
         run_name: what to call the run; leads its id.
         tensorboard: mirror the points as TensorBoard events in the run's folder.
         flush_every_s: seconds between two background flushes.

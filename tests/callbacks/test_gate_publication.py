@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from fitgate.gate import judge
 from fitgate.registry import read_current, verify
-from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, manifest, published
+from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, loader, make_trainer, manifest, published
 from tests.registry._versions import publish_version
 
 RELATIVE = ["val_acc >= 0.5", "val_acc >= champion"]
@@ -106,3 +106,15 @@ def test_another_callbacks_teardown_fails_after_ours(tmp_path: Path, caplog: pyt
         f"GateCallback: version 1 of {tmp_path / 'deploy' / 'net'} is live, although something failed afterwards: RuntimeError: boom"
     ]
     assert judge(latest(tmp_path), ["val_acc >= 0.8"]).verdict == "deploy"
+
+
+def test_a_later_fit_that_can_not_start_has_no_version(tmp_path: Path) -> None:
+    """What an earlier fit of the same callback published is not the later one's."""
+    gate, _ = fit(tmp_path, best(tmp_path))
+    assert gate.version == 1
+    (tmp_path / "deploy").rename(tmp_path / "elsewhere")
+    (tmp_path / "deploy").write_text("a file")
+    trainer = make_trainer(tmp_path, gate, best(tmp_path, "b"))
+    with pytest.raises(NotADirectoryError):
+        trainer.fit(Scripted(), loader(), loader())
+    assert gate.version is None

@@ -1,6 +1,7 @@
 """The weights at the end of fit ship only as they were validated."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAver
 from torchmetrics.classification import MulticlassAccuracy
 
 from fitgate.gate import judge
+from fitgate_callbacks._fingerprint import ValidatedWeights
 from tests.callbacks._gated import Scripted, best, fit, latest, manifest, published
 
 
@@ -104,6 +106,29 @@ def test_an_average_that_was_validated(tmp_path: Path) -> None:
     gate, _ = fit(tmp_path, EMAWeightAveraging(), module=Scripted((0.9,)))
     assert gate.decision is not None
     assert gate.decision.verdict == "deploy", gate.decision.reasons
+
+
+def test_nothing_is_read_while_the_fit_runs() -> None:
+    """On a device whose values can't be read at all, remembering the weights works: it waits for none."""
+    module = Scripted().to("meta")
+    validated = ValidatedWeights()
+    trainer: Any = SimpleNamespace(global_step=5)
+    validated.see(trainer, module)
+    with pytest.raises(NotImplementedError, match="meta"):
+        validated.changed(trainer, module)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.int64, torch.uint8, torch.bool])
+def test_every_type_of_tensor_counts(dtype: torch.dtype) -> None:
+    """A single element that changes is seen, in a strided tensor too."""
+    module = torch.nn.Module()
+    module.register_buffer("seen", torch.ones(4, 6).to(dtype).T)
+    validated = ValidatedWeights()
+    trainer: Any = SimpleNamespace(global_step=5)
+    validated.see(trainer, module)  # type: ignore[arg-type]  # any module has a state
+    assert validated.changed(trainer, module) is None  # type: ignore[arg-type]
+    module.seen[3, 1] = 0  # type: ignore[operator]
+    assert "1 of 1 tensors, seen first" in str(validated.changed(trainer, module))  # type: ignore[arg-type]
 
 
 def test_training_that_went_on_after_the_last_validation(tmp_path: Path) -> None:
