@@ -51,6 +51,7 @@ __all__ = [
     "end_of_fit_checkpoint",
     "end_progress_bar",
     "fit_facts",
+    "shards_checkpoints",
     "shards_weights",
     "versions",
 ]
@@ -90,14 +91,14 @@ class ChosenCheckpoint:
     Attributes:
         path: where it is; None for the weights at the end of fit; empty where nothing was saved.
         monitor, mode: what chose it; None where nothing did.
-        trusted: this fit wrote it, so it may be unpickled.
+        by_path: the user gave it, and no ModelCheckpoint chose it: it is never unpickled.
         problem: why it can't be judged, in words; None when nothing speaks against it.
     """
 
     path: str | None
     monitor: str | None = None
     mode: str | None = None
-    trusted: bool = False
+    by_path: bool = False
     problem: str | None = None
 
 
@@ -119,7 +120,7 @@ def choose_checkpoint(trainer: Trainer, which: Any) -> ChosenCheckpoint:  # noqa
             raise ValueError(message)
         return _chosen(which, "best")
     if which not in ("best", "last"):
-        return ChosenCheckpoint(which)
+        return ChosenCheckpoint(which, by_path=True)
     if len(callbacks) > 1:
         monitors = ", ".join(repr(c.monitor) for c in callbacks)
         message = (
@@ -149,12 +150,22 @@ def _chosen(callback: Any, which: str) -> ChosenCheckpoint:  # noqa: ANN401
             problem = f"{name} saved no checkpoint: {why}"
         elif callback.monitor and score is not None and not torch.isfinite(torch.as_tensor(score)):
             problem = f"{name} never saw a finite value, so its best checkpoint is not the best of anything"
-    return ChosenCheckpoint(str(path), callback.monitor, mode, trusted=True, problem=problem)
+    return ChosenCheckpoint(str(path), callback.monitor, mode, problem=problem)
 
 
 def shards_weights(trainer: Trainer) -> bool:
     """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
     return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)
+
+
+def shards_checkpoints(trainer: Trainer) -> bool:
+    """Whether the strategy says by itself that each checkpoint will be a folder of shards."""
+    strategy: Any = trainer.strategy
+    if isinstance(strategy, FSDPStrategy):
+        return getattr(strategy, "_state_dict_type", "full") == "sharded"
+    if isinstance(strategy, ModelParallelStrategy):
+        return bool(getattr(strategy, "_save_distributed_checkpoint", False))
+    return isinstance(strategy, DeepSpeedStrategy)
 
 
 def end_progress_bar(trainer: Trainer, module: LightningModule) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pytorch_lightning import Trainer
 
-__all__ = ["on_rank_zero"]
+from fitgate.errors import ExportError
+
+__all__ = ["on_rank_zero", "share"]
 
 T = TypeVar("T")
 
@@ -25,7 +28,23 @@ def on_rank_zero(trainer: Trainer, make: Callable[[], T]) -> T:
             made = make()
         except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
             error = caught
-    made, error = trainer.strategy.broadcast((made, error))
+    return share(trainer, made, error)  # type: ignore[no-any-return]  # rank 0 has made it
+
+
+def share(trainer: Trainer, value: Any, error: Exception | None) -> Any:  # noqa: ANN401 - what rank 0 has
+    """Rank 0's value on every rank, or its error. Every rank calls this, whatever happened on it."""
+    value, error = trainer.strategy.broadcast((value, _picklable(error)))
     if error is not None:
         raise error
-    return made  # type: ignore[return-value]  # rank 0 has made it
+    return value
+
+
+def _picklable(error: Exception | None) -> Exception | None:
+    """The error, or one that says the same: what can't be pickled would leave the other ranks waiting."""
+    if error is None:
+        return None
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, a moment ago
+    except Exception:  # noqa: BLE001 - whatever its class does
+        return ExportError(f"{type(error).__name__}: {error}")
+    return error

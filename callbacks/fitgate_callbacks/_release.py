@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.export import Candidate, Staged, load_checkpoint, prepare
+from fitgate.export import Candidate, Prepared, prepare
 from fitgate.gate import Decision, Threshold
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import CheckpointRef
 from fitgate_callbacks._lightning import (
-    ChosenCheckpoint,
     LightningModule,
     Trainer,
     choose_checkpoint,
     end_of_fit_checkpoint,
     shards_weights,
 )
+from fitgate_callbacks._origin import examine
 
 __all__ = ["judge_and_stage"]
 
@@ -36,10 +36,13 @@ def judge_and_stage(
     model_dir: Path,
     allow: Sequence[str],
     disagreeing: Mapping[int, str],
-) -> tuple[Decision | None, Staged | None]:
+    weights_changed: str | None,
+    state_key: str,
+) -> tuple[Decision | None, Prepared | None]:
     """Called on every rank: gathering the weights at the end of fit takes all of them. Only rank 0 judges.
 
-    `disagreeing` says, by `global_step`, on which gated metrics the ranks differ; the rest is as the callback has it.
+    `disagreeing` says, by `global_step`, on which gated metrics the ranks differ; `weights_changed`, how the weights at the end
+    differ from those that were validated; `state_key`, where a checkpoint says which run it is of. The rest is as the callback has it.
 
     Returns:
         On rank 0 the decision and, if it is `deploy`, the sealed export.
@@ -50,20 +53,21 @@ def judge_and_stage(
         return None, None
     weights: Mapping[str, Any] = at_end
     sha256 = None
+    fit = recorder.info.fit
     if chosen.path is not None:
-        content, sha256, problem = _read(chosen)
-        weights = content
+        examined = examine(chosen, recorder.info, state_key=state_key)
+        weights, sha256 = examined.content, examined.sha256
         ref = CheckpointRef(
             path=chosen.path,
-            global_step=content.get("global_step"),
-            epoch=content.get("epoch"),
+            global_step=weights.get("global_step"),
+            epoch=weights.get("epoch"),
             monitor=chosen.monitor,
             mode=chosen.mode,
-            problem=problem,
+            problem=examined.problem,
         )
-        recorder.update(fit=replace(recorder.info.fit, checkpoint=ref, disagreeing=disagreeing.get(ref.global_step or 0)))
+        recorder.update(fit=replace(fit, checkpoint=ref, disagreeing=disagreeing.get(ref.global_step or 0)))
     else:
-        recorder.update(fit=replace(recorder.info.fit, disagreeing=disagreeing.get(recorder.info.fit.global_step)))
+        recorder.update(fit=replace(fit, disagreeing=disagreeing.get(fit.global_step), weights_changed=weights_changed))
     candidate = Candidate(
         weights=lambda: weights,
         module=None if shards_weights(trainer) else module,
@@ -74,13 +78,3 @@ def judge_and_stage(
     )
     run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
     return prepare(run, thresholds, candidate, model_dir, allow=allow)
-
-
-def _read(chosen: ChosenCheckpoint) -> tuple[dict[str, Any], str | None, str | None]:
-    """Content, digest, and why it can't be judged."""
-    if not chosen.path:
-        return {}, None, chosen.problem
-    loaded = load_checkpoint(chosen.path, trusted=chosen.trusted)
-    if loaded is None:
-        return {}, None, f"the checkpoint {chosen.path} is not there: it was deleted before it could be judged"
-    return loaded.content, loaded.sha256, chosen.problem

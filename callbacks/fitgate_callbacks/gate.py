@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.errors import ExportError
-from fitgate.export import Staged, check_artifact_thresholds, check_formats, needs_example, publish
+from fitgate.export import Prepared, check_artifact_thresholds, check_formats, needs_example, release
 from fitgate.export._thresholds import without_artifact
-from fitgate.export.formats import all_formats
-from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, judge, nearest_names, parse_thresholds
-from fitgate.registry import tidy
+from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, judge, parse_thresholds
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._agreement import RankAgreement
 from fitgate_callbacks._conclude import conclude, write_gate
 from fitgate_callbacks._examples import ExampleInput
-from fitgate_callbacks._lightning import (
-    Callback,
-    LightningModule,
-    ModelCheckpoint,
-    Trainer,
-    choose_checkpoint,
-    end_progress_bar,
-    shards_weights,
-)
+from fitgate_callbacks._fingerprint import ValidatedWeights
+from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpoint, Trainer, end_progress_bar, shards_weights
+from fitgate_callbacks._ranks import share
 from fitgate_callbacks._release import judge_and_stage
+from fitgate_callbacks._roots import local_root
+from fitgate_callbacks._start import check_setup, format_complaint, unknown_metrics
 from fitgate_callbacks.metrics import MetricsCallback
 
 __all__ = ["GateCallback"]
@@ -49,7 +41,7 @@ class GateCallback(Callback):
     Args:
         thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one. `artifact.size_mb`, `artifact.parameters`,
             `artifact.latency_ms` and `artifact.latency_p95_ms` are those of the exported files.
-        dirpath: the deploy root.
+        dirpath: the deploy root, a local folder.
         model_name: the model's folder under it.
         checkpoint: `"best"`, `"last"`, a path, or one of several ModelCheckpoints. Without any ModelCheckpoint the weights at
             the end of fit.
@@ -92,7 +84,7 @@ class GateCallback(Callback):
         if not _MODEL_NAME.fullmatch(model_name):
             message = f"GateCallback: model_name must be letters, digits, '_', '.' or '-', got {model_name!r}"
             raise ValueError(message)
-        self._model_dir = Path(dirpath) / model_name
+        self._model_dir = local_root("GateCallback", dirpath) / model_name
         self._which = os.fspath(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
         if not isinstance(self._which, str) and not hasattr(self._which, "best_model_path"):
             message = f"GateCallback: checkpoint must be 'best', 'last', a path or a ModelCheckpoint, got {checkpoint!r}"
@@ -101,8 +93,10 @@ class GateCallback(Callback):
         self._example = ExampleInput(example_input)
         self._allow = check_allow(allow)
         self._agreement = RankAgreement(t.metric for t in self._thresholds if not t.metric.startswith(ARTIFACT))
+        self._validated = ValidatedWeights()
         self._warned = False
-        self._staged: Staged | None
+        self._at_end = False
+        self._staged: Prepared | None
         self.decision: Decision | None
         self.version: int | None
         self.report: dict[str, Any] | None
@@ -115,35 +109,29 @@ class GateCallback(Callback):
         """Before any training: is there a record to judge, one clear checkpoint, an example where one is needed?"""
         if stage != "fit":
             return
+        self._forget()  # first: what an earlier fit published is not this one's, whatever fails next
         metrics = self._metrics(trainer)
         if trainer.world_size > 1:
             metrics.watch(self._agreement.take)
-        choose_checkpoint(trainer, self._which)
-        for what in (*(f"the format {name!r}" for name in needs_example(self._formats)), *map(repr, self._timed)):
-            if not self._example.possible(trainer, pl_module):
-                message = (
-                    f"GateCallback: {what} takes an example input, and there is none: give GateCallback(example_input=…), set "
-                    f"{type(pl_module).__name__}.example_input_array, or validate"
-                )
-                raise ValueError(message)
-        if misfit := self._example.misfit(pl_module):
-            message = f"GateCallback: {misfit}"
-            raise ValueError(message)
-        if trainer.is_global_zero:
-            tidy(self._model_dir)
+        self._at_end = check_setup(
+            trainer,
+            pl_module,
+            which=self._which,
+            formats=self._formats,
+            timed=self._timed,
+            example=self._example,
+            model_dir=self._model_dir,
+        )
         self._example.forget()
         self._agreement.forget()
-        self._forget()
+        self._validated.forget()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module is complete now: can it be written in these formats?"""
-        for name in self._formats:
-            complaint = all_formats()[name].complaint(pl_module)
-            if all_formats()[name].graph and shards_weights(trainer):
-                complaint = f"the format {name!r} takes the whole module, and {type(trainer.strategy).__name__} spreads it over processes"
-            if complaint:
-                message = f"GateCallback: {complaint}"
-                raise ValueError(message)
+        complaint = format_complaint(trainer, pl_module, self._formats)
+        if complaint:
+            message = f"GateCallback: {complaint}"
+            raise ValueError(message)
 
     def on_validation_batch_start(
         self,
@@ -151,11 +139,14 @@ class GateCallback(Callback):
         pl_module: LightningModule,
         batch: Any,  # noqa: ANN401 - whatever a dataloader gives
         batch_idx: int,
-        dataloader_idx: int = 0,  # noqa: ARG002
+        dataloader_idx: int = 0,
     ) -> None:
-        """Keep some samples of the first batch, in the sanity check already."""
+        """Keep some samples of the first batch, in the sanity check already; and what tells the weights that are validated."""
         if trainer.state.fn != "fit" or batch_idx:
             return
+        whole = trainer.is_global_zero and not shards_weights(trainer)
+        if self._at_end and whole and not (dataloader_idx or trainer.sanity_checking):
+            self._validated.see(trainer, pl_module)
         if not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
             message = (
                 f"GateCallback: can't tell the input of {type(pl_module).__name__}.forward in a validation batch of type "
@@ -178,12 +169,8 @@ class GateCallback(Callback):
         ):
             return
         self._warned = True
-        known = set().union(*names.values())
-        for threshold in self._thresholds:
-            if threshold.metric not in known and not threshold.metric.startswith(ARTIFACT):
-                near = nearest_names(threshold.metric, known)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"logged so far: {', '.join(sorted(known))}"
-                _log.warning("GateCallback: nobody has logged %r, so %r can't pass; %s", threshold.metric, str(threshold), hint)
+        for warning in unknown_metrics(self._thresholds, names):
+            _log.warning("GateCallback: %s", warning)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, and stage what will ship. One verdict, or one error, on all ranks."""
@@ -194,11 +181,17 @@ class GateCallback(Callback):
             decision, self._staged = self._judge_and_stage(trainer, pl_module, disagreeing)
         except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
             error = caught
-        self.decision = self._share(trainer, decision, error)
+        self.decision = share(trainer, decision, error)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """A fit that did not come to its end is never a deploy."""
+        """A fit that did not come to its end is never a deploy. What is live already stays so, and so does what is on record of it."""
         if trainer.state.fn != "fit":
+            return
+        if self.version is not None:
+            what = f"{type(exception).__name__}: {exception}".rstrip(": ")
+            _log.warning(
+                "GateCallback: version %d of %s is live, although something failed afterwards: %s", self.version, self._model_dir, what
+            )
             return
         self._drop_staged()
         metrics = self._metrics(trainer)
@@ -227,11 +220,12 @@ class GateCallback(Callback):
             error = caught
             self._drop_staged()
         outcome = (self.decision, self.version, self.report, self.run_dir)
-        self.decision, self.version, self.report, self.run_dir = self._share(trainer, outcome, error)
+        self.decision, self.version, self.report, self.run_dir = share(trainer, outcome, error)
 
     def __getstate__(self) -> dict[str, Any]:
         # The Trainer hangs the module's own `log` and `log_dict` on every callback; a staging is this process's own.
-        return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")} | {"_staged": None}
+        own = {"_staged": None, "_validated": ValidatedWeights()}
+        return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")} | own
 
     # Behind the hooks
 
@@ -247,7 +241,7 @@ class GateCallback(Callback):
 
     def _judge_and_stage(
         self, trainer: Trainer, module: LightningModule, disagreeing: Mapping[int, str]
-    ) -> tuple[Decision | None, Staged | None]:
+    ) -> tuple[Decision | None, Prepared | None]:
         recorder = self._metrics(trainer).end_fit(trainer)
         if trainer.is_global_zero and (recorder is None or recorder.info.fit is None):
             reasons = ["no_step: this fit ran no optimizer step, so it has nothing new to judge"]
@@ -264,6 +258,8 @@ class GateCallback(Callback):
             model_dir=self._model_dir,
             allow=self._allow,
             disagreeing=disagreeing,
+            weights_changed=self._validated.changed(trainer, module) if self._at_end else None,
+            state_key=self._metrics(trainer).state_key,
         )
 
     def _publish(self, trainer: Trainer) -> None:
@@ -271,11 +267,11 @@ class GateCallback(Callback):
         if recorder is None or self.decision is None:
             return
         if self._staged is not None:
-            self.version = publish(self._staged, why=f"run {recorder.info.id} passed its gate")
+            self.decision, self.version = release(self._staged, self.decision, why=f"run {recorder.info.id} passed its gate")
             self._staged = None
-        write_gate(recorder, self.decision)
         if recorder.info.state == "completed":
             recorder.update(state="deployed" if self.decision.verdict == "deploy" else "improve")
+        write_gate(recorder, self.decision)
         self._conclude(recorder)
 
     def _conclude(self, recorder: Recorder) -> None:
@@ -290,28 +286,9 @@ class GateCallback(Callback):
             self._staged = None
 
     @staticmethod
-    def _share(trainer: Trainer, value: Any, error: Exception | None) -> Any:  # noqa: ANN401 - what rank 0 has
-        """Rank 0's value on every rank, or its error. Every rank calls this, whatever happened on it."""
-        value, error = trainer.strategy.broadcast((value, _picklable(error)))
-        if error is not None:
-            raise error
-        return value
-
-    @staticmethod
     def _metrics(trainer: Trainer) -> MetricsCallback:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set in Trainer.__init__
             if isinstance(callback, MetricsCallback):
                 return callback
         message = "GateCallback judges what MetricsCallback records, and there is none: callbacks=[MetricsCallback(), GateCallback([…])]"
         raise ValueError(message)
-
-
-def _picklable(error: Exception | None) -> Exception | None:
-    """The error, or one that says the same: what can't be pickled would leave the other ranks waiting."""
-    if error is None:
-        return None
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, a moment ago
-    except Exception:  # noqa: BLE001 - whatever its class does
-        return ExportError(f"{type(error).__name__}: {error}")
-    return error

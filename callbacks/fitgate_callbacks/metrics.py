@@ -6,13 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fitgate.store._names import check_run_id
 from fitgate.store._recorder import Recorder
 from fitgate.store._values import check_name, check_step, to_float
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, StepOutputs
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
+from fitgate_callbacks._roots import local_root
 from fitgate_callbacks._validation import ValidationEvidence, ValidationSetSeen
+from fitgate_callbacks._written import CheckpointsWritten, settle
 
 __all__ = ["MetricsCallback"]
 
@@ -26,7 +29,7 @@ class MetricsCallback(Callback):
     writes a second copy.
 
     Args:
-        dirpath: the store's folder; made where it is missing.
+        dirpath: the store's folder, a local one; made where it is missing.
         run_name: what to call the run; leads its id.
         tensorboard: mirror the points as TensorBoard events in the run's folder.
         flush_every_s: seconds between two background flushes.
@@ -74,7 +77,7 @@ class MetricsCallback(Callback):
             message = f"MetricsCallback: ranks must be 'zero' or 'all', got {ranks!r}"
             raise ValueError(message)
         self._options = RecordingOptions(
-            root=Path(dirpath),
+            root=local_root("MetricsCallback", dirpath),
             run_name=run_name,
             tensorboard=tensorboard,
             flush_every_s=flush_every_s,
@@ -226,6 +229,7 @@ class MetricsCallback(Callback):
         self.recorder.flush()
         if exception is None and self.recorder.info.state == "running":  # once: whoever asks first
             self._recording.gather_lost(trainer)
+            settle(self.recorder)
         self._recording.write_end(trainer, exception)
         return self.recorder
 
@@ -235,11 +239,18 @@ class MetricsCallback(Callback):
         self._end()
 
     def state_dict(self) -> dict[str, Any]:
-        """What travels in a checkpoint: which run this is, and where its counters stand."""
-        return {"run_id": self.run_id, "logged": self._logged.state_dict()}
+        """What travels in a checkpoint: which run and which attempt this is, and where its counters stand."""
+        attempt = self.recorder.info.attempts[-1].number if self.recorder is not None else None
+        return {"run_id": self.run_id, "attempt": attempt, "logged": self._logged.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the run of the checkpoint; used if a fit goes on from it."""
+        """Remember the run of the checkpoint; used if a fit goes on from it.
+
+        Raises:
+            StoreError: what it gives as the run's id is none.
+        """
+        if state_dict.get("run_id") is not None:
+            check_run_id(state_dict["run_id"])
         self._restored = dict(state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,7 +259,7 @@ class MetricsCallback(Callback):
         state = {
             key: value
             for key, value in self.__dict__.items()
-            if key not in ("_recording", "_logged", "_outputs", "_evidence", "_validation_set", "_witnesses", "log", "log_dict")
+            if key not in ("_recording", "_written", "_logged", "_outputs", "_evidence", "_validation_set", "_witnesses", "log", "log_dict")
         }
         return {**state, "run_id": self.run_id}
 
@@ -262,6 +273,7 @@ class MetricsCallback(Callback):
 
     def _renew(self, run_id: str | None = None) -> None:
         self._recording = Recording(self._options, run_id=run_id)
+        self._written = CheckpointsWritten()
         self._outputs = StepOutputs(self._accuracy)
         self._logged = LoggedValues(self._recording.take, self._outputs)
         self._evidence = ValidationEvidence(self._recording.take_batches)
@@ -276,11 +288,14 @@ class MetricsCallback(Callback):
         self._recording.begin(trainer, pl_module, run_id=restored.get("run_id"), step=logged.get("next_step", trainer.global_step))
         if self.recorder is not None:
             self._logged.install(trainer, logged)
+            if trainer.state.fn == "fit":
+                self._written.install(trainer, self.recorder)
         elif self._recording.witnesses:
             # What a checkpoint holds of an epoch's sums is rank 0's own.
             self._logged.install(trainer, {key: logged[key] for key in ("eval_steps", "next_step") if key in logged})
 
     def _end(self, *, error: bool = False) -> None:
+        self._written.remove()
         self._logged.remove(error=error)
         self._outputs.drop()
         self._recording.close(restored=self._restored.get("run_id"))

@@ -15,11 +15,13 @@ _SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import fitgate_callbacks.gate as gate_module
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 from fitgate import Threshold
 from tests.callbacks import _gated
 from tests.callbacks._gated import Scripted, best, fit
+from tests.registry._versions import publish_version
 
 
 class Unpicklable(Exception):
@@ -40,6 +42,18 @@ def full(*_, **__):
     raise OSError("the disk is full")
 
 
+class Publishes(pl.Callback):  # another publisher, between the verdict and the publication
+    def on_fit_end(self, trainer, pl_module):
+        if rank == 0:
+            publish_version(root / "deploy" / "net", 0.95)
+
+
+class Changes(pl.Callback):  # once all is validated
+    def on_train_end(self, trainer, pl_module):
+        with torch.no_grad():
+            pl_module.net[0].weight.zero_()
+
+
 class Unsynced(Scripted):
     def validation_step(self, batch, batch_idx):  # each rank has its own
         self.log("val_acc", 0.9 if rank == 0 else 0.1)
@@ -51,19 +65,26 @@ class Synced(Scripted):
 
 
 rank = int(os.environ["RANK"])
-judge_and_stage, publish = gate_module.judge_and_stage, gate_module.publish
+judge_and_stage, release = gate_module.judge_and_stage, gate_module.release
 found = {}
-for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "padded", "again"):
+for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "padded", "moved", "changed", "again"):
     root = Path(sys.argv[1]) / name
     gate_module.judge_and_stage = unpicklable if name == "unpicklable" and rank == 0 else judge_and_stage
-    gate_module.publish = full if name == "full" else publish
+    gate_module.release = full if name == "full" else release
     options = {}
     if name == "padded":  # 21 rows on two ranks: the sampler repeats one, so that both have eleven
         _gated.loader = lambda: DataLoader(TensorDataset(torch.zeros(21, 4), torch.arange(21) % 3), batch_size=4)
         options["thresholds"] = [Threshold("val_acc", ">=", 0.5, confidence=0.95)]
+    others = []
+    if name == "moved":
+        options["thresholds"] = ["val_acc >= 0.5", "val_acc >= champion"]
+        others = [Publishes()]
+    keeper = [best(root)]
+    if name == "changed":
+        keeper, others = [], [Changes()]
     module = {"fails": Fails, "unsynced": Unsynced, "synced": Synced}.get(name, Scripted)()
     try:
-        gate, _ = fit(root, best(root), module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2, **options)
+        gate, _ = fit(root, *keeper, *others, module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2, **options)
         found[name] = {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "version": gate.version}
         found[name]["value"] = gate.decision.checks[0].value
         if name == "padded":
@@ -76,7 +97,7 @@ for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "pa
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Eight fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
+    """Ten fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
     root = tmp_path_factory.mktemp("ddp")
     (root / "script.py").write_text(_SCRIPT)
     top = Path(__file__).parents[2]
@@ -128,3 +149,21 @@ def test_samples_of_all_ranks_are_counted_once(ranks: tuple[Path, list[dict[str,
     """A bound rests on the 21 samples of the data set: not on the eleven of rank 0, nor on the 22 that the sampler makes of them."""
     _, (zero, one) = ranks
     assert zero["padded"]["n"] == one["padded"]["n"] == 21
+
+
+def test_a_champion_that_moved_is_one_verdict_on_both(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    """A better version goes live before rank 0 publishes: improve, on both, and the better one stays live."""
+    root, (zero, one) = ranks
+    assert zero["moved"] == one["moved"]
+    assert (zero["moved"]["verdict"], zero["moved"]["version"]) == ("improve", None)
+    assert zero["moved"]["reasons"][0] == "val_acc >= champion: got 0.9, misses by 0.05"
+    assert published(root / "moved") == ["1", "CURRENT", "history.jsonl"]
+
+
+def test_changed_weights_are_one_verdict_on_both(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Rank 0 compares the weights with those that were validated, and both hear of it."""
+    root, (zero, one) = ranks
+    assert zero["changed"] == one["changed"]
+    assert zero["changed"]["verdict"] == "improve"
+    assert zero["changed"]["reasons"][0].startswith("weights_changed: ")
+    assert published(root / "changed") == []

@@ -331,8 +331,10 @@ def test_a_checkpoint_by_path(tmp_path: Path) -> None:
     assert gate.decision is not None
     assert gate.decision.verdict == "deploy", gate.decision.reasons
     assert manifest(tmp_path)["source"]["checkpoint"] == str(path)
-    with pytest.raises(fitgate.CheckpointError, match="given by path, so it is loaded with weights_only=True"):
-        fit(tmp_path, Saves(), gate={"checkpoint": path})  # its hyperparameters hold a Path
+    gate, _ = fit(tmp_path, Saves(), gate={"checkpoint": path})  # its hyperparameters hold a Path
+    assert gate.decision is not None
+    assert gate.decision.verdict == "improve"
+    assert f"the checkpoint {path} was given by path, so it is loaded with weights_only=True" in gate.decision.reasons[0]
 
 
 def test_the_data_of_a_version_is_json(tmp_path: Path) -> None:

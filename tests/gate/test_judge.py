@@ -98,6 +98,7 @@ def test_a_run_without_an_end_never_deploys(tmp_path: Path) -> None:
         (FitFacts(steps=0), "no_step"),
         (FitFacts(steps=8, non_finite_stop="NaN in val_loss"), "non_finite_stop"),
         (FitFacts(steps=8, disagreeing="val_acc: 0.9 on rank 0, 0.1 on rank 1"), "ranks_disagree"),
+        (FitFacts(steps=8, weights_changed="1 of 4 tensors, net.weight first, are not what was validated"), "weights_changed"),
     ],
 )
 def test_each_rule_blocks_and_only_some_can_be_set_aside(facts: FitFacts, rule: str) -> None:

@@ -11,8 +11,9 @@ The live module is only read. A format is one file in `fitgate.export.formats`.
 
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._git import git_state
-from fitgate.export._load import load_checkpoint
+from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
+from fitgate.export._publication import Prepared, release
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage
 from fitgate.export._subject import example_complaint
@@ -23,7 +24,9 @@ __all__ = [
     "ARTIFACT_METRICS",
     "TIMED_METRICS",
     "Candidate",
+    "Prepared",
     "Staged",
+    "UnsafeCheckpointError",
     "all_formats",
     "check_artifact_thresholds",
     "check_example",
@@ -39,6 +42,7 @@ __all__ = [
     "only_artifact_left",
     "prepare",
     "publish",
+    "release",
     "seal",
     "stage",
     "with_artifact",

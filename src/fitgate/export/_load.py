@@ -10,7 +10,18 @@ from typing import Any
 from fitgate.errors import CheckpointError
 from fitgate.export._messages import short
 
-__all__ = ["LoadedCheckpoint", "load_checkpoint"]
+__all__ = ["LoadedCheckpoint", "UnsafeCheckpointError", "load_checkpoint"]
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """The checkpoint holds more than `weights_only=True` admits; `holds` names it."""
+
+    def __init__(self, message: str, holds: str) -> None:
+        super().__init__(message)
+        self.holds = holds
+
+    def __reduce__(self) -> tuple[type[UnsafeCheckpointError], tuple[str, str]]:
+        return type(self), (str(self), self.holds)
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,8 @@ def load_checkpoint(path: str, *, trusted: bool) -> LoadedCheckpoint | None:
         None when there is no such file.
 
     Raises:
-        CheckpointError: it is a sharded folder, can't be read, or holds more than `weights_only=True` admits.
+        UnsafeCheckpointError: it holds more than `weights_only=True` admits.
+        CheckpointError: it is a sharded folder, or can't be read.
     """
     import fsspec  # noqa: PLC0415 - only an export reads checkpoints
     import torch  # noqa: PLC0415
@@ -56,6 +68,7 @@ def load_checkpoint(path: str, *, trusted: bool) -> LoadedCheckpoint | None:
                 f"({_what(error)}). Let the ModelCheckpoint that wrote it choose it (checkpoint='best' or the instance), or save it with "
                 "plain hyperparameters"
             )
+            raise UnsafeCheckpointError(message, _what(error)) from error
         raise CheckpointError(message) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         message = f"{path} is no Lightning checkpoint: it holds no state_dict"
@@ -65,5 +78,5 @@ def load_checkpoint(path: str, *, trusted: bool) -> LoadedCheckpoint | None:
 
 def _what(error: Exception) -> str:
     """Which global a checkpoint asks for, where that is what it is refused for."""
-    found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+    found = re.search(r"GLOBAL (\S+)", str(error))
     return found[1] if found else short(error)

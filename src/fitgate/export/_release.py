@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitgate.errors import RegistryError
-from fitgate.export._stage import Staged, seal, stage
+from fitgate.export._champion import judge_run, live
+from fitgate.export._publication import Prepared
+from fitgate.export._stage import seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
-from fitgate.gate import Decision, Threshold, decision_as_dict, judge
-from fitgate.registry import LiveValues, champion
+from fitgate.gate import Decision, Threshold, decision_as_dict
 from fitgate.store import Run
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Candidate:
 
 def prepare(
     run: Run, thresholds: Sequence[Threshold], candidate: Candidate, model_dir: Path, *, allow: Sequence[str] = ()
-) -> tuple[Decision, Staged | None]:
+) -> tuple[Decision, Prepared | None]:
     """Judge a run by its files; export and prove what would ship; judge the export too; seal it.
 
     Returns:
@@ -55,11 +55,9 @@ def prepare(
     Raises:
         ExportError: what passed can't be exported.
     """
-    live, unknown = _champion(model_dir, thresholds)
-    values = live.metrics if live is not None else None
-    decision = judge(run, thresholds, allow=allow, champion=values, champion_validation=live.validation if live is not None else None)
-    if unknown:
-        decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
+    # Read before the champion's values: should it move in between, it is seen to have moved.
+    against = live(model_dir) if any(threshold.is_relative for threshold in thresholds) else None
+    decision, values = judge_run(run, thresholds, model_dir, allow)
     if not only_artifact_left(decision):
         return without_artifact(decision), None
     staged = stage(
@@ -71,15 +69,19 @@ def prepare(
         example_input=candidate.example_input,
         example_source=candidate.example_source,
     )
-    try:
-        decision = with_artifact(decision, staged.metrics, champion=values, differs=staged.differs)
-        if staged.proof.outputs_not_compared:
-            warning = f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
-            decision = replace(decision, warnings=(*decision.warnings, warning))
-            _log.warning("fitgate: %s", warning)
-        if decision.verdict != "deploy":
-            staged.drop()
-            return decision, None
+
+    def with_export(decision: Decision, champion: Any) -> Decision:  # noqa: ANN401 - as judge_run gives it
+        decision = with_artifact(decision, staged.metrics, champion=champion, differs=staged.differs)
+        if not staged.proof.outputs_not_compared:
+            return decision
+        warning = f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
+        return replace(decision, warnings=(*decision.warnings, warning))
+
+    def judge_again() -> Decision:
+        again, values = judge_run(run, thresholds, model_dir, allow)
+        return with_export(again, values)
+
+    def seal_with(decision: Decision) -> None:
         gate = decision_as_dict(decision, run.id)
         judged = {"run_id": run.id, "global_step": decision.judged.global_step, "epoch": decision.judged.epoch}
         seal(
@@ -94,18 +96,16 @@ def prepare(
                 "validation": run.info.fit.validation if run.info.fit is not None else None,
             },
         )
+
+    try:
+        decision = with_export(decision, values)
+        if staged.proof.outputs_not_compared:
+            _log.warning("fitgate: %s", decision.warnings[-1])
+        if decision.verdict != "deploy":
+            staged.drop()
+            return decision, None
+        seal_with(decision)
     except BaseException:
         staged.drop()
         raise
-    return decision, staged
-
-
-def _champion(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[LiveValues | None, str | None]:
-    """The live version's values; or why they can't be had, where a threshold asks for them."""
-    try:
-        return champion(model_dir), None
-    except RegistryError as error:
-        if any(threshold.is_relative for threshold in thresholds):
-            return None, f"the champion can't be read: {error}"
-        _log.warning("fitgate: the live version can't be read, which no threshold asks for: %s", error)
-        return None, None
+    return decision, Prepared(staged=staged, against=against, judge_again=judge_again, seal=seal_with)

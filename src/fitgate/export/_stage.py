@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from fitgate.export._measure import artifact_metrics, measure_latency
 from fitgate.export._proof import Proof, prove
 from fitgate.export._subject import make_subject
 from fitgate.export.formats import all_formats, check_formats, needs_example
-from fitgate.registry import Signature, Staging, new_staging, write_manifest
+from fitgate.registry import MANIFEST, Signature, Staging, new_staging, write_manifest
 from fitgate.registry import publish as publish_staging
 
 if TYPE_CHECKING:
@@ -138,12 +138,15 @@ def stage(
 def seal(staged: Staged, *, gate: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Write gate.json, README.md and manifest.json with the digest of every file. All is on the disk on return.
 
+    Called again, before it is published, it seals anew.
+
     Args:
         staged: an export that passed.
         gate: the content of gate.json.
         manifest: what manifest.json says beside its files: metrics, checks, source, versions, …
     """
     folder = staged.folder
+    (folder / MANIFEST).unlink(missing_ok=True)
     (folder / "gate.json").write_bytes(encode_json(gate))
     judged = {check["metric"]: check["value"] for check in gate.get("checks", ())}
     card = model_card(
@@ -158,13 +161,19 @@ def seal(staged: Staged, *, gate: Mapping[str, Any], manifest: Mapping[str, Any]
     write_manifest(folder, {**staged.details, "signature": staged.signature, "git": git_state(), **manifest})
 
 
-def publish(staged: Staged, *, why: str) -> int:
+def publish(staged: Staged, *, why: str, only_if: Callable[[], str | None] | None = None) -> int:
     """Make a sealed export the next version, and the live one.
+
+    Args:
+        staged: it.
+        why: for history.jsonl, in words.
+        only_if: see `fitgate.registry.publish`.
 
     Returns:
         The version.
 
     Raises:
+        ChampionMovedError: `only_if` says so.
         RegistryError: a file is not what the manifest says.
     """
-    return publish_staging(staged.staging, staged.model_dir, why=why)
+    return publish_staging(staged.staging, staged.model_dir, why=why, only_if=only_if)

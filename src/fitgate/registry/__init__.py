@@ -16,12 +16,13 @@ from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, live_manifest, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
 from fitgate.registry._moves import promote, rollback, tidy
-from fitgate.registry._publish import publish, write_manifest
+from fitgate.registry._publish import ChampionMovedError, publish, write_manifest
 from fitgate.registry._staging import Staging, new_staging
 from fitgate.registry._verify import Problem, Verification, verify, verify_version
 
 __all__ = [
     "MANIFEST",
+    "ChampionMovedError",
     "Current",
     "FileEntry",
     "LiveValues",

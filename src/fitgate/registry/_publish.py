@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,11 @@ from fitgate.registry._staging import Staging, locked
 from fitgate.registry._triton import write_config
 from fitgate.registry._verify import verify_version
 
-__all__ = ["next_number", "publish", "write_manifest"]
+__all__ = ["ChampionMovedError", "next_number", "publish", "write_manifest"]
+
+
+class ChampionMovedError(RegistryError):
+    """Another version is live than the one that this one was judged against."""
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
@@ -32,7 +36,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     replace_file(folder / MANIFEST, lambda file: file.write(data), durable=True)
 
 
-def publish(staging: Staging, model_dir: Path, *, why: str) -> int:
+def publish(staging: Staging, model_dir: Path, *, why: str, only_if: Callable[[], str | None] | None = None) -> int:
     """Give a sealed version the next number, then point `CURRENT` to it.
 
     Two publishers at once both get a number: renaming onto a version folder fails, since none is empty; also where locks
@@ -42,16 +46,21 @@ def publish(staging: Staging, model_dir: Path, *, why: str) -> int:
         staging: a folder with its manifest, on the file system of `model_dir`.
         model_dir: the model's folder.
         why: for history.jsonl, in words.
+        only_if: called once nobody else can move `CURRENT`; says why nothing is to be published after all, or None.
 
     Returns:
         The version.
 
     Raises:
+        ChampionMovedError: `only_if` says so; nothing is published then, and the staging is left.
         RegistryError: a staged file is not what its manifest says, the history is damaged, or no number is left; nothing is
             published then.
     """
     verify_version(staging.folder)
     with locked(model_dir):
+        refusal = only_if() if only_if is not None else None
+        if refusal is not None:
+            raise ChampionMovedError(refusal)
         version = next_number(model_dir)
         while True:
             try:

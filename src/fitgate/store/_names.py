@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import coolname
 
-__all__ = ["new_run_id"]
+from fitgate.errors import StoreError
+
+__all__ = ["check_run_id", "new_run_id"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 # Names must not follow the seed of a training, or two runs with one seed would get one name;
@@ -27,3 +29,15 @@ def new_run_id(name: str | None = None, now: datetime | None = None) -> str:
     slug = coolname.generate_slug(2)
     prefix = _UNSAFE.sub("-", name).strip("-.") if name else ""
     return f"{prefix}-{stamp}-{slug}" if prefix else f"{stamp}-{slug}"
+
+
+def check_run_id(run_id: object) -> str:
+    """An id from elsewhere, such as a checkpoint: the name of one folder, and no way out of the store.
+
+    Raises:
+        StoreError: it is none.
+    """
+    if not isinstance(run_id, str) or not run_id or run_id.startswith(".") or "/" in run_id or "\\" in run_id:
+        message = f"{run_id!r} is no run's id, which is the name of one folder, such as 20261123-084001-quiet-otter"
+        raise StoreError(message)
+    return run_id

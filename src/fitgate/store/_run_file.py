@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fitgate._files import decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
+from fitgate.store._checkpoints import WrittenCheckpoint
 
 __all__ = [
     "LOST_AFTER",
@@ -106,6 +107,7 @@ class FitFacts:
         limit_val_batches: Lightning's argument as given: a float is a fraction, an int a number of batches.
         non_finite_stop: what stopped on a NaN or an infinity, in its own words, or None.
         disagreeing: gated metrics whose value differs between the processes of a distributed fit, in words, or None.
+        weights_changed: how the weights at the end of fit differ from those that were validated, in words, or None.
         validation: which data it was validated on; None where it wasn't.
         ended: when the fit ended; points recorded later, by a validation after it, are not its evidence.
         checkpoint: the checkpoint that would ship; None for the weights at the end of fit.
@@ -120,6 +122,7 @@ class FitFacts:
     limit_val_batches: int | float = 1.0
     non_finite_stop: str | None = None
     disagreeing: str | None = None
+    weights_changed: str | None = None
     validation: ValidationSet | None = None
     ended: datetime | None = None
     checkpoint: CheckpointRef | None = None
@@ -137,6 +140,7 @@ class RunInfo:
         hparams: hyperparameters, flat enough for JSON.
         versions: of python and of the libraries that matter.
         attempts: every start, in order.
+        checkpoints: the checkpoints that its fits wrote, as far as they may still be wanted.
         fit: facts of the last fit; None when it has not ended or there was none.
         lost_points: points that no reader finds: dropped, gone with a removed file, or waiting in memory as
             long as writing fails.
@@ -150,9 +154,23 @@ class RunInfo:
     hparams: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
+    checkpoints: tuple[WrittenCheckpoint, ...] = ()
     fit: FitFacts | None = None
     lost_points: int = 0
     format: int = FORMAT
+
+    def left_behind(self, attempt: int, global_step: int) -> Attempt | None:
+        """The later attempt that went on from before `global_step` of an earlier one, whose points there are masked; or None.
+
+        Example:
+            >>> at = datetime(2026, 11, 23, tzinfo=UTC)
+            >>> attempts = (Attempt(number=0, started=at), Attempt(number=1, started=at, resumed_step=6))
+            >>> info = RunInfo(id="a", name="a", state="running", created=at, updated=at, attempts=attempts)
+            >>> info.left_behind(0, 6), info.left_behind(0, 7).number, info.left_behind(1, 7)
+            (None, 1, None)
+        """
+        later = (a for a in self.attempts if a.number > attempt and a.resumed_step is not None)
+        return next((a for a in later if a.resumed_step is not None and a.resumed_step < global_step), None)
 
     def shown_state(self, now: datetime | None = None) -> str:
         """The state as people should read it: `lost` for a `running` run that fell silent."""

@@ -1,0 +1,43 @@
+"""The folders that callbacks write to: on this machine, and known to be writable before anything is trained."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+__all__ = ["local_root", "probe"]
+
+# `Path` makes one slash of two. One letter is a drive.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def local_root(who: str, dirpath: str | os.PathLike[str]) -> Path:
+    """A folder given as `dirpath`.
+
+    Raises:
+        ValueError: it is a URL.
+    """
+    path = os.fspath(dirpath)
+    if _URL.match(path):
+        message = (
+            f"{who} writes to local folders, and dirpath={path!r} is a URL; give a folder, such as a mounted one, and copy it after the fit"
+        )
+        raise ValueError(message)
+    return Path(path)
+
+
+def probe(folder: Path) -> None:
+    """Try to write where a folder is, or will be made. Nothing is left behind, and no folder is made that another process could see go.
+
+    Raises:
+        OSError: that can't be written; the message says what.
+    """
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"\0")
+    except OSError as error:
+        message = f"GateCallback: the deploy folder {folder} can't be written: {there}: {error.strerror or error}"
+        raise OSError(error.errno, message) from error

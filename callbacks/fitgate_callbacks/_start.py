@@ -1,0 +1,91 @@
+"""What a gate asks before anything is trained, so that no training ends in an error that was there from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fitgate.export import needs_example
+from fitgate.export.formats import all_formats
+from fitgate.gate import ARTIFACT, Threshold, nearest_names
+from fitgate.registry import tidy
+from fitgate_callbacks._examples import ExampleInput
+from fitgate_callbacks._lightning import LightningModule, Trainer, choose_checkpoint, shards_checkpoints, shards_weights
+from fitgate_callbacks._ranks import on_rank_zero
+from fitgate_callbacks._roots import probe
+
+__all__ = ["check_setup", "format_complaint", "unknown_metrics"]
+
+
+def check_setup(
+    trainer: Trainer,
+    module: LightningModule,
+    *,
+    which: Any,  # noqa: ANN401 - as for choose_checkpoint
+    formats: Sequence[str],
+    timed: Iterable[str],
+    example: ExampleInput,
+    model_dir: Path,
+) -> bool:
+    """One clear checkpoint, an example where one is needed, a folder that can be written. Leftovers in it are cleaned up.
+
+    Returns:
+        Whether the weights at the end of fit will be judged, since nothing keeps checkpoints.
+
+    Raises:
+        ValueError: one of the first two is not there, or each checkpoint will be a folder of shards.
+        OSError: the folder can't be written; on every rank.
+    """
+    chosen = choose_checkpoint(trainer, which)
+    if chosen.path is not None and not chosen.by_path and shards_checkpoints(trainer):
+        message = (
+            f"GateCallback: {type(trainer.strategy).__name__} saves each checkpoint as a folder of shards, which can't be exported; have it "
+            "save single files (FSDPStrategy(state_dict_type='full'), ModelParallelStrategy(save_distributed_checkpoint=False))"
+        )
+        raise ValueError(message)
+    for what in (*(f"the format {name!r}" for name in needs_example(formats)), *map(repr, timed)):
+        if not example.possible(trainer, module):
+            message = (
+                f"GateCallback: {what} takes an example input, and there is none: give GateCallback(example_input=…), set "
+                f"{type(module).__name__}.example_input_array, or validate"
+            )
+            raise ValueError(message)
+    if misfit := example.misfit(module):
+        message = f"GateCallback: {misfit}"
+        raise ValueError(message)
+
+    def prepare_folder() -> None:
+        probe(model_dir)
+        tidy(model_dir)
+
+    on_rank_zero(trainer, prepare_folder)
+    return chosen.path is None
+
+
+def format_complaint(trainer: Trainer, module: LightningModule, formats: Iterable[str]) -> str | None:
+    """Why the complete module can't be written in one of the formats; None when it can in all."""
+    for name in formats:
+        complaint = all_formats()[name].complaint(module)
+        if all_formats()[name].graph and shards_weights(trainer):
+            complaint = f"the format {name!r} takes the whole module, and {type(trainer.strategy).__name__} spreads it over processes"
+        if complaint:
+            return complaint
+    return None
+
+
+def unknown_metrics(thresholds: Iterable[Threshold], names: Mapping[str, Iterable[str]]) -> list[str]:
+    """A warning for each threshold on a metric that nobody has logged.
+
+    Args:
+        thresholds: all of them.
+        names: what was logged so far, by stage.
+    """
+    known: set[str] = set().union(*names.values())
+    warnings = []
+    for threshold in thresholds:
+        if threshold.metric not in known and not threshold.metric.startswith(ARTIFACT):
+            near = nearest_names(threshold.metric, known)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"logged so far: {', '.join(sorted(known))}"
+            warnings.append(f"nobody has logged {threshold.metric!r}, so {str(threshold)!r} can't pass; {hint}")
+    return warnings
