@@ -40,7 +40,9 @@ class Row:
 def runs(
     root: RootArgument = "runs",
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, newest first; 0 for all.")] = 20,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=0, help="How many, newest first; 0 for all. Default: 20, with --json all.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List runs, newest first, with state, verdict and last metrics.
@@ -48,13 +50,14 @@ def runs(
     Exit codes: 0; 2 when there is no such store.
     """
     found = Store(root).runs()
+    limit = (0 if json else 20) if limit is None else limit
     rows = [_row(run) for run in (found[:limit] if limit else found)]
     if json:
         print_json([_as_dict(row) for row in rows])
         return
     console = terminal()
     if not rows:
-        console.print(f"No runs in {root} yet.")
+        console.print(f"No runs in {root} yet.", markup=False)
         return
     console.print(_table(rows, width=console.width), crop=False)
     if len(found) > len(rows):
