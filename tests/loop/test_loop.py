@@ -140,7 +140,7 @@ def test_wrong_use_is_named(tmp_path: Path) -> None:
 def test_a_terminal_without_unicode_keeps_the_result() -> None:
     """What an ASCII terminal can't show is replaced; printing doesn't raise out of a loop that published."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    one = Round(number=0, run_id="a", verdict="deploy", decision=None, report=None, hparams={"lr": 0.1}, seconds=1.0, version=1, error=None)
+    one = Round(number=0, run_id="a", hparams={"lr": 0.1})
     two = replace(one, number=1, hparams={"lr": 0.2})
     print_rounds(Rounds(rounds=(one, two), ended="max_rounds"), Console(file=stream, width=120))
     stream.seek(0)

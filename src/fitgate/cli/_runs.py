@@ -73,8 +73,10 @@ def _row(run: Run) -> Row:
     if not table.num_rows:
         table = run.metrics()
     # Of one name in several stages, the validation's stands, as in the gate.
-    ordered = sorted(table.to_pylist(), key=lambda point: (_STAGES.index(point["stage"]), point["step"]))
-    last = {point["name"]: point["value"] for point in ordered}
+    # The table is sorted by step: of a million points, arrow takes the last of each curve.
+    ends = table.select(["name", "stage", "value"]).group_by(["name", "stage"], use_threads=False).aggregate([("value", "last")])
+    ordered = sorted(ends.to_pylist(), key=lambda point: _STAGES.index(point["stage"]))
+    last = {point["name"]: point["value_last"] for point in ordered}
     first = [name for name in asked if name in last]
     return Row(run=run, verdict=gate.get("verdict"), last={name: last[name] for name in [*first, *(n for n in last if n not in first)]})
 
