@@ -126,3 +126,12 @@ def test_a_closed_pipe_ends_quietly(root: Path) -> None:
     command = f"{sys.executable} -m fitgate runs {root} | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S607 - whichever bash
     assert done.stderr == ""
+
+
+def test_a_page_that_cannot_be_written_is_one_line_and_exit_code_2(root: Path, tmp_path: Path, invoke: Any) -> None:
+    """Exit code 1 would be a verdict."""
+    (tmp_path / "file").write_text("")
+    result = invoke("report", "latest", "--root", root, "--html", tmp_path / "file" / "page.html")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("fitgate: ")
+    assert len(result.stderr.splitlines()) == 1

@@ -103,3 +103,11 @@ def test_ages_are_rough() -> None:
     now = datetime(2026, 11, 23, tzinfo=UTC)
     ages = [timedelta(seconds=-3), timedelta(seconds=59), timedelta(minutes=59), timedelta(hours=23), timedelta(days=40)]
     assert [age_text(now - age, now) for age in ages] == ["0 s", "59 s", "59 min", "23 h", "40 d"]
+
+
+def test_json_lists_every_run_unless_a_limit_is_given(tmp_path: Path, invoke: Any) -> None:
+    """A program gets the whole list; 20 is for people."""
+    for _ in range(22):
+        fitgate.start_run(tmp_path, tensorboard=False).close()
+    assert len(json.loads(invoke("runs", tmp_path, "--json").stdout)) == 22
+    assert len(json.loads(invoke("runs", tmp_path, "--json", "--limit", "3").stdout)) == 3

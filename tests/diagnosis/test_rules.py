@@ -108,6 +108,14 @@ def test_loss_not_falling() -> None:
     assert _look("loss_not_falling", _evidence(train={"loss": _noisy(np.linspace(2.0, 1.99, 100), 0.2)})) is None
 
 
+def test_a_loss_that_rests_low_is_no_problem() -> None:
+    """Weights that were trained before have nothing left to fall: where the threshold is met, or the loss is far under ln(classes), a hint."""
+    flat = _noisy([0.2] * 400, 0.0005)
+    for facts in ({"goals": (_at_least(0.9),), "validation": {"val_acc": [0.93] * 8}}, {"classes": 10}):
+        assert [f.severity for f in _look("loss_not_falling", _evidence(train={"loss": flat}, **facts)) or []] == ["hint"]
+    assert _look("loss_not_falling", _evidence(train={"loss": _noisy([0.2] * 400, 0.02)})) is None
+
+
 def test_spike() -> None:
     """Three times the mean of the ten before, as Lightning's SpikeDetection counts: a hint when the loss comes back, else a problem."""
     once = FALLING.copy()

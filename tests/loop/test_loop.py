@@ -1,16 +1,21 @@
 """The way back to training, with real fits: until one is deployed, or there is a reason to stop."""
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
 import fitgate
 from fitgate.callbacks import GateCallback, MetricsCallback
+from fitgate.loop._rounds import Round, Rounds
+from fitgate.loop._show import print_rounds
 
 
 class Net(pl.LightningModule):
@@ -130,3 +135,13 @@ def test_wrong_use_is_named(tmp_path: Path) -> None:
     bare = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     done = fitgate.fit_until_deployed(lambda *_: (bare, Net(0.0), _loader()))
     assert "has no GateCallback" in str(done.error)
+
+
+def test_a_terminal_without_unicode_keeps_the_result() -> None:
+    """What an ASCII terminal can't show is replaced; printing doesn't raise out of a loop that published."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    one = Round(number=0, run_id="a", hparams={"lr": 0.1})
+    two = replace(one, number=1, hparams={"lr": 0.2})
+    print_rounds(Rounds(rounds=(one, two), ended="max_rounds"), Console(file=stream, width=120))
+    stream.seek(0)
+    assert "lr 0.1 ? 0.2" in stream.read()

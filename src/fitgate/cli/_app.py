@@ -31,6 +31,12 @@ class _Group(TyperGroup):
                 warnings.showwarning = _show_warning
                 warnings.filterwarnings("always", category=UserWarning, module="fitgate")
                 return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # A file that can't be written is wrong use; exit code 1 would mean a verdict.
+            typer.echo(f"fitgate: {error}", err=True)
+            raise typer.Exit(WRONG_USE) from error
         except FitgateError as error:
             typer.echo(f"fitgate: {error}", err=True)
             raise typer.Exit(WRONG_USE) from error

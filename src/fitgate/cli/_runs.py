@@ -40,7 +40,9 @@ class Row:
 def runs(
     root: RootArgument = "runs",
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many, newest first; 0 for all.")] = 20,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=0, help="How many, newest first; 0 for all. Default: 20, with --json all.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List runs, newest first, with state, verdict and last metrics.
@@ -48,13 +50,14 @@ def runs(
     Exit codes: 0; 2 when there is no such store.
     """
     found = Store(root).runs()
+    limit = (0 if json else 20) if limit is None else limit
     rows = [_row(run) for run in (found[:limit] if limit else found)]
     if json:
         print_json([_as_dict(row) for row in rows])
         return
     console = terminal()
     if not rows:
-        console.print(f"No runs in {root} yet.")
+        console.print(f"No runs in {root} yet.", markup=False)
         return
     console.print(_table(rows, width=console.width), crop=False)
     if len(found) > len(rows):
@@ -70,8 +73,10 @@ def _row(run: Run) -> Row:
     if not table.num_rows:
         table = run.metrics()
     # Of one name in several stages, the validation's stands, as in the gate.
-    ordered = sorted(table.to_pylist(), key=lambda point: (_STAGES.index(point["stage"]), point["step"]))
-    last = {point["name"]: point["value"] for point in ordered}
+    # The table is sorted by step: of a million points, arrow takes the last of each curve.
+    ends = table.select(["name", "stage", "value"]).group_by(["name", "stage"], use_threads=False).aggregate([("value", "last")])
+    ordered = sorted(ends.to_pylist(), key=lambda point: _STAGES.index(point["stage"]))
+    last = {point["name"]: point["value_last"] for point in ordered}
     first = [name for name in asked if name in last]
     return Row(run=run, verdict=gate.get("verdict"), last={name: last[name] for name in [*first, *(n for n in last if n not in first)]})
 

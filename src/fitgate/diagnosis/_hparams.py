@@ -21,7 +21,7 @@ def numbers_in(hparams: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
         if isinstance(value, Mapping):
             yield from numbers_in(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{key}", float(value)
+            yield f"{prefix}{key}", value
 
 
 def train_mode_reasons(hparams: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -14,6 +14,7 @@ __all__ = [
     "Pair",
     "better_high",
     "headline",
+    "misses",
     "pair_of",
     "pairs",
     "still_falling",
@@ -133,6 +134,18 @@ def _falls(values: Floats) -> bool:
     left = values - values.mean() - slope * at
     error = float(np.sqrt((left @ left) / (len(values) - 2) / (at @ at)))
     return slope < -2 * error and -slope * len(values) >= LEAST_FALL * abs(float(values.mean()))
+
+
+def misses(evidence: Evidence) -> bool:
+    """Whether some threshold is missed by the judged weights, or at the end where nothing is judged."""
+    for pair in pairs(evidence):
+        goal = next((g for g in evidence.goals if g.metric == pair.validation.name and g.required is not None), None)
+        if goal is None or not len(pair.validation):
+            continue
+        at = np.flatnonzero(pair.validation.global_step == (-1 if evidence.judged_step is None else evidence.judged_step))
+        if not goal.met_by(float(pair.validation.value[at[-1] if len(at) else -1])):
+            return True
+    return False
 
 
 def train_curve(evidence: Evidence, quantity: str) -> Curve | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -139,5 +141,9 @@ def _end(rounds: list[Round], ended: Ended, error: BaseException | None = None) 
     from fitgate.loop._show import print_rounds  # noqa: PLC0415 - rich and plotext are loaded to print
 
     done = Rounds(rounds=tuple(rounds), ended=ended, error=error)
-    print_rounds(done)
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) or 0) == 0:
+        try:
+            print_rounds(done)
+        except Exception as problem:  # noqa: BLE001 - a terminal that can't show it takes neither the result nor the error away
+            warnings.warn(f"the rounds could not be printed: {problem!r}", stacklevel=2)
     return done

@@ -22,8 +22,13 @@ _BAR_WIDTH = 40
 
 
 def print_rounds(done: Rounds, console: Console | None = None) -> None:
-    """Print the table and the chart."""
-    (console or Console(highlight=False)).print(rounds_part(done))
+    """Print the table and the chart; a sign that the terminal can't show becomes a question mark."""
+    target = console or Console(highlight=False)
+    with target.capture() as drawn:
+        target.print(rounds_part(done))
+    encoding = getattr(target.file, "encoding", None) or "utf-8"
+    target.file.write(drawn.get().encode(encoding, "replace").decode(encoding))
+    target.file.flush()
 
 
 def rounds_part(done: Rounds) -> RenderableType:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fitgate.diagnosis._evidence import Evidence, Floats
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
-from fitgate.diagnosis._pairs import train_loss
+from fitgate.diagnosis._pairs import misses, train_loss
 from fitgate.diagnosis._smooth import number, percent, window_means
 
 __all__ = ["RULE"]
@@ -24,6 +24,8 @@ ERRORS = 3
 NOISE_AT_MOST = 0.005
 """Where the windows' means are less certain than .5 %, a real fall could hide in them."""
 NEAR_CHANCE = 0.05
+WELL_UNDER_CHANCE = 0.5
+"""A loss under half of what guessing costs has been learnt, in this run or before it."""
 BEGINNING = 3
 EXPLODED = 1.5
 """Every later window lies so many times above the lowest of the first three: the loss left for good."""
@@ -35,6 +37,7 @@ def look(evidence: Evidence) -> Outcome:
     Default and source: a drop below 0.1 % (SageMaker Debugger, LossNotDecreasing), and within three standard errors
     of the difference, since a mean over noisy batches goes down a little by chance.
     A loss that shot up within the first tenth and stayed high is compared with the lowest of its first three values.
+    Weights that were trained before may rest: where every threshold is met, or the loss lies under half of ln(classes), it is a hint.
     Least evidence: 20 values of the training loss, and windows whose means are certain to .5 %.
     """
     curve = train_loss(evidence)
@@ -57,12 +60,16 @@ def look(evidence: Evidence) -> Outcome:
     chance = math.log(evidence.classes) if evidence.classes else None
     rising = rise > RISE
     guessing = chance is not None and abs(lowest - chance) <= NEAR_CHANCE * chance
+    if not (rising or guessing) and error > DROP * scale:
+        return NOT_ENOUGH
+    learnt = chance is not None and first < WELL_UNDER_CHANCE * chance
+    fine = not rising and (learnt or (bool(evidence.goals) and not misses(evidence)))
     how = f"rose by {percent(rise)}" if rising else f"fell by {percent(max(drop, 0.0) / scale)} at most"
     why = ", as good as guessing" if guessing and not rising else ""
     return [
         Finding(
             rule=RULE.name,
-            severity="problem",
+            severity="hint" if fine else "problem",
             steps=(int(curve.global_step[0]), int(curve.global_step[-1])),
             evidence={
                 "metric": curve.name,
@@ -79,6 +86,8 @@ def look(evidence: Evidence) -> Outcome:
             summary=f"{curve.name} {how}: it began at {number(first)} and ended at {number(last)}{why}.",
             try_=("Lower the learning rate tenfold", "Check the sign of the loss and that targets belong to their inputs")
             if rising
+            else ("Nothing, if the weights were trained before: the loss is low already",)
+            if fine
             else ("Raise the learning rate tenfold, unless it is high already", "Overfit a single batch first: Trainer(overfit_batches=1)"),
         )
     ]

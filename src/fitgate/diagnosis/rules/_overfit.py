@@ -12,7 +12,7 @@ from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._hparams import train_mode_note
 from fitgate.diagnosis._names import ACCURACY, LOSS
 from fitgate.diagnosis._noise import chance_error
-from fitgate.diagnosis._pairs import Pair, pairs, windowed_train
+from fitgate.diagnosis._pairs import Pair, misses, pairs, windowed_train
 from fitgate.diagnosis._smooth import number, percent, scatter, smooth
 
 __all__ = ["RULE"]
@@ -51,7 +51,7 @@ def look(evidence: Evidence) -> Outcome:
     first = rise or gap
     if first is None:
         return []
-    costs = gap is not None or _misses(evidence) or not (evidence.goals or any(p.quantity == ACCURACY for p in able))
+    costs = gap is not None or misses(evidence) or not (evidence.goals or any(p.quantity == ACCURACY for p in able))
     return [
         Finding(
             rule=RULE.name,
@@ -70,18 +70,6 @@ def look(evidence: Evidence) -> Outcome:
             ),
         )
     ]
-
-
-def _misses(evidence: Evidence) -> bool:
-    """Whether some threshold is missed by the judged weights, or at the end where nothing is judged."""
-    for pair in pairs(evidence):
-        goal = next((g for g in evidence.goals if g.metric == pair.validation.name and g.required is not None), None)
-        if goal is None or not len(pair.validation):
-            continue
-        at = np.flatnonzero(pair.validation.global_step == (-1 if evidence.judged_step is None else evidence.judged_step))
-        if not goal.met_by(float(pair.validation.value[at[-1] if len(at) else -1])):
-            return True
-    return False
 
 
 def _loss(pair: Pair) -> _Seen | None:
