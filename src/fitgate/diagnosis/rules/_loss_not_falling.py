@@ -60,10 +60,11 @@ def look(evidence: Evidence) -> Outcome:
     chance = math.log(evidence.classes) if evidence.classes else None
     rising = rise > RISE
     guessing = chance is not None and abs(lowest - chance) <= NEAR_CHANCE * chance
-    if not (rising or guessing) and error > DROP * scale:
+    missed = misses(evidence)
+    if not (rising or guessing or missed) and error > DROP * scale:
         return NOT_ENOUGH
     learnt = chance is not None and first < WELL_UNDER_CHANCE * chance
-    fine = not rising and (learnt or (bool(evidence.goals) and not misses(evidence)))
+    fine = not rising and (learnt or (bool(evidence.goals) and not missed))
     how = f"rose by {percent(rise)}" if rising else f"fell by {percent(max(drop, 0.0) / scale)} at most"
     why = ", as good as guessing" if guessing and not rising else ""
     return [
