@@ -104,6 +104,7 @@ class Recording:
             step: the first step that it will give its loggers.
         """
         fitting = trainer.state.fn == "fit"
+        self._by_hand.clear()  # this fit may record the same names
         if run_id not in (None, self.run_id):
             self._drop_unused()
             self.run_id, self.recorder, self._fits = run_id, None, 0
@@ -209,7 +210,8 @@ class Recording:
                 name=options.run_name,
                 rank=trainer.global_rank,
                 attempt=attempt,
-                resumed_step=trainer.global_step,
+                # A validation or a test goes on from nowhere: it must not mask what is there.
+                resumed_step=trainer.global_step if trainer.state.fn == "fit" else None,
                 fitting=trainer.state.fn == "fit",
                 purge_from=first_step,
                 mirror_again=again,

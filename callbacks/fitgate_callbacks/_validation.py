@@ -78,7 +78,7 @@ class ValidationSetSeen:
             return
         loader = val_loaders(trainer)[index]
         dataset = getattr(loader, "dataset", None)
-        self._sizes[index] = len(dataset) if isinstance(dataset, Sized) else None
+        self._sizes[index] = _size(dataset)
         self._digests[index] = None if isinstance(getattr(loader, "sampler", None), RandomSampler) else _digest(batch)
 
     @property
@@ -96,8 +96,23 @@ class ValidationSetSeen:
 
 def val_loaders(trainer: Trainer) -> list[Any]:
     """The validation's loaders, in the order of their indices."""
-    loaders = trainer.val_dataloaders
-    return list(loaders.values()) if isinstance(loaders, Mapping) else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+    return list(_flat(trainer.val_dataloaders))
+
+
+def _flat(loaders: Any) -> Iterator[Any]:  # noqa: ANN401 - one, or lists and dicts of them, as deep as Lightning allows
+    if isinstance(loaders, Mapping | list | tuple):
+        for part in loaders.values() if isinstance(loaders, Mapping) else loaders:
+            yield from _flat(part)
+    else:
+        yield loaders
+
+
+def _size(dataset: Any) -> int | None:  # noqa: ANN401
+    """The length of a data set; None where it has none to tell, as a chain of iterables, whose `__len__` raises."""
+    try:
+        return len(dataset) if isinstance(dataset, Sized) else None
+    except TypeError:
+        return None
 
 
 def samples_in(batch: Any) -> int | None:  # noqa: ANN401
@@ -119,16 +134,21 @@ def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
         size: samples in the batch.
     """
     sampler = getattr(val_loaders(trainer)[index], "sampler", None)
-    if not isinstance(sampler, DistributedSampler) or not isinstance(sampler.dataset, Sized):
+    if not isinstance(sampler, DistributedSampler):
         return size
-    mine = -((sampler.rank - len(sampler.dataset)) // sampler.num_replicas)
+    total = _size(sampler.dataset)
+    if total is None:
+        return size
+    mine = -((sampler.rank - total) // sampler.num_replicas)
     return min(max(mine - start, 0), size)
 
 
-def _digest(batch: Any) -> str:  # noqa: ANN401
-    """Of the first samples of every tensor in a batch: type, shape of a sample, values."""
+def _digest(batch: Any) -> str | None:  # noqa: ANN401
+    """Of the first samples of every tensor in a batch: type, shape of a sample, values. None where one can't be read as bytes."""
     digest = hashlib.sha256()
     for tensor in _tensors(batch):
+        if tensor.layout != torch.strided:
+            return None
         few = tensor[:_FIRST] if tensor.ndim else tensor
         digest.update(f"{few.dtype}{tuple(few.shape)}".encode())
         digest.update(few.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

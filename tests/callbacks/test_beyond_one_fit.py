@@ -1,12 +1,16 @@
 """Validating and testing, alone and after a fit, and fitting again: beside Lightning's own CSVLogger."""
 
-from collections.abc import Callable, Iterable
+import copy
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import ChainDataset, DataLoader, IterableDataset, TensorDataset
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
@@ -97,6 +101,81 @@ def test_each_trainer_that_fits_begins_a_run_and_a_test_belongs_to_the_last(tmp_
     assert callback.run_id == ids[1] != ids[0]
     stages = [set(run.metrics()["stage"].to_pylist()) for run in fitgate.Store(str(tmp_path)).runs()]
     assert sorted(map(len, stages)) == [2, 3]
+
+
+@pytest.mark.parametrize("test", [_validate, _test])
+def test_a_copy_that_only_tests_hides_nothing(tmp_path: Path, test: Callable[[Any, Any], None]) -> None:
+    """Copied after a fit, as a pickle is, and put on another Trainer: what the fit recorded counts as before."""
+    callback = MetricsCallback(tmp_path)
+    _fit(pl.Trainer(**QUIET, logger=False, callbacks=[callback]), Net())
+    before = fitgate.Store(str(tmp_path)).latest().metrics(["loss"])
+    test(pl.Trainer(**QUIET, logger=False, callbacks=[copy.deepcopy(callback)]), Net())
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert run.id == callback.run_id
+    assert run.metrics(["loss"]).equals(before)
+
+
+def test_a_value_logged_between_two_fits_stands_beside_theirs(tmp_path: Path) -> None:
+    """By hand without a step: one more than the last step of that name, whichever fit recorded that."""
+
+    class Logs(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            callback.log_metric("mine", trainer.global_step)
+
+    callback = MetricsCallback(tmp_path)
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[callback, Logs()])
+    module = Net()
+    _fit(trainer, module)
+    callback.log_metric("mine", -1.0)
+    trainer.fit_loop.max_epochs = 4
+    _fit(trainer, module)
+    callback.log_metric("mine", -2.0)
+    callback.flush()
+    points = fitgate.Store(str(tmp_path)).latest().metrics(["mine"])
+    assert points["value"].to_pylist()[-1] == -2.0
+    assert points["value"].to_pylist().count(-2.0) == 1
+    assert set(points["value"].to_pylist()) >= {float(step) for step in range(len(loader()) + 1, 4 * len(loader()) + 1)}
+
+
+class _Chained(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(TensorDataset(torch.randn(8, 4), torch.arange(8) % 3))
+
+
+class _Sparse(Net):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        self.log("val_loss", batch.to_dense().sum() if isinstance(batch, torch.Tensor) else self.loss(batch))
+
+
+@pytest.mark.parametrize(
+    "loaders",
+    [
+        lambda: DataLoader(ChainDataset([_Chained(), _Chained()]), batch_size=4),
+        lambda: {"a": [loader(), loader()], "b": loader()},
+        lambda: DataLoader([torch.eye(4).to_sparse() for _ in range(3)], batch_size=None),  # type: ignore[arg-type]  # any sequence will do
+    ],
+    ids=["a chain of iterables", "loaders in loaders", "sparse tensors"],
+)
+def test_what_cannot_be_told_of_the_validation_set_stops_no_fit(tmp_path: Path, loaders: Callable[[], Any]) -> None:
+    """No length, nested loaders, tensors that have no bytes: the fit ends as it does without the callback."""
+    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(_Sparse(), loader(), loaders())
+    assert fitgate.Store(str(tmp_path)).latest().state == "completed"
+
+
+def test_a_fit_that_changes_its_folder_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative `dirpath` is that of the start."""
+
+    class Moves(Net):
+        def on_train_epoch_end(self) -> None:
+            os.chdir(tmp_path / "b")
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback("runs")]).fit(Moves(), loader(), loader(3))
+    assert fitgate.Store(str(tmp_path / "a" / "runs")).latest().state == "completed"
+    assert len(fitgate.Store(str(tmp_path / "a" / "runs")).latest().metrics(["loss"])) == 2 * len(loader())
+    assert list((tmp_path / "b").iterdir()) == []
 
 
 def test_nothing_is_left_of_what_records_nothing(tmp_path: Path) -> None:

@@ -190,6 +190,20 @@ def test_sealed_points_removed_while_recording_are_lost_and_counted(tmp_path: Pa
     assert len(_warnings(caplog)) == 2
 
 
+def test_one_sealed_file_removed_while_the_newest_stays_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody misses it when writing; run.json says what is gone all the same."""
+    run_dir = tmp_path / "r"
+    recorder = open_recorder(run_dir, flush_every_s=NEVER_S, tensorboard=False)
+    _log(recorder, 0, 200_000)
+    recorder.flush()
+    min((run_dir / "metrics").glob("*.parquet")).unlink()
+    _log(recorder, 200_000, 10)
+    recorder.close()
+    assert _on_disk(run_dir) == list(range(128_000, 200_010))
+    assert fitgate.Store(tmp_path).run("r").info.lost_points == 128_000
+    assert len(_warnings(caplog)) == 1
+
+
 def test_a_folder_replaced_by_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Recording goes on, and everything in memory is written when the file is gone."""
     run_dir = tmp_path / "r"

@@ -77,6 +77,7 @@ def open_recorder(
         StoreError: a run.json is there and can't be read.
         OSError: the folder can't be written.
     """
+    run_dir = run_dir.absolute()  # a fit that changes its working folder goes on in the same run
     now = datetime.now(UTC)
     path = run_dir / RUN_FILE
     if attempt is None and path.exists():

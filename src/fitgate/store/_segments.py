@@ -85,7 +85,9 @@ class SegmentWriter:
         self._bring(last=True)
 
     def _bring(self, *, last: bool) -> None:
-        removed = self._newest is not None and not self._newest.exists()
+        removed = (self._newest is not None and not self._newest.exists()) or any(
+            rows and not self._path(number).exists() for number, rows in enumerate(self._sealed)
+        )
         gone = self._count_removed() if removed else 0
         self._fill()
         while self._unwritten or (last and not self._packed):

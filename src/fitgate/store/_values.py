@@ -6,19 +6,24 @@ from typing import Any
 
 __all__ = ["check_name", "check_step", "to_float"]
 
+_LARGEST_STEP = 2**63 - 1
+
 
 def check_name(name: object) -> str:
     """A metric's name: any non-empty text.
 
     Raises:
         TypeError: it is no text.
-        ValueError: it is empty.
+        ValueError: it is empty, or holds half a character, as names of files can.
     """
     if not isinstance(name, str):
         message = f"a metric's name must be a text such as 'accuracy', got {type(name).__name__}: {name!r}"
         raise TypeError(message)
     if not name.strip():
         message = f"a metric's name must not be empty, got {name!r}"
+        raise ValueError(message)
+    if not _encodable(name):
+        message = f"a metric's name must be text that can be written as UTF-8, got {name!r}"
         raise ValueError(message)
     return name
 
@@ -28,7 +33,7 @@ def check_step(name: str, step: object) -> int:
 
     Raises:
         TypeError: it is no whole number.
-        ValueError: it is negative.
+        ValueError: it is negative, or beyond 64 bits.
     """
     if isinstance(step, bool) or not hasattr(step, "__index__"):
         message = f"metric {name!r}: step must be a whole number, got {type(step).__name__}: {step!r}"
@@ -37,7 +42,18 @@ def check_step(name: str, step: object) -> int:
     if number < 0:
         message = f"metric {name!r}: step must not be negative, got {number}"
         raise ValueError(message)
+    if number > _LARGEST_STEP:
+        message = f"metric {name!r}: step must be at most {_LARGEST_STEP}, got {number}"
+        raise ValueError(message)
     return int(number)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def to_float(name: str, value: Any) -> float:  # noqa: ANN401 - whatever has one number in it
