@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from fitgate_callbacks._internals import last_saved_steps
+from fitgate_callbacks._ranks import gathered
 
 __all__ = ["Disagreements", "RankAgreement"]
 
@@ -67,7 +68,7 @@ class RankAgreement:
         # What rank 0 has is what gets recorded. A value that others have alone is judged by nobody.
         keys: list[_Key] = trainer.strategy.broadcast(list(mine))
         rows = [[float(key in mine) for key in keys], [float(mine.get(key, math.nan)) for key in keys]]
-        ranks = self._gather(trainer, torch.tensor(rows, dtype=torch.float64)).tolist() if keys else []
+        ranks = gathered(trainer, torch.tensor(rows, dtype=torch.float64)).tolist() if keys else []
         by_rank = {key: [values[i] if there[i] else None for there, values in ranks] for i, key in enumerate(keys)}
         return Disagreements(self._metrics, by_rank)
 
@@ -76,13 +77,6 @@ class RankAgreement:
         validated = {name for _, name in self._seen[_VALIDATE]}
         trained = {key: value for key, value in self._seen[_TRAIN].items() if key[1] not in validated}
         return {**self._seen[_VALIDATE], **trained}
-
-    @staticmethod
-    def _gather(trainer: Trainer, values: torch.Tensor) -> torch.Tensor:
-        device = trainer.strategy.root_device
-        width = torch.float32 if device.type == "mps" else torch.float64
-        gathered: torch.Tensor = trainer.strategy.all_gather(values.to(device, width))
-        return gathered.reshape(trainer.world_size, *values.shape).cpu()
 
 
 class Disagreements(Mapping[int, str]):

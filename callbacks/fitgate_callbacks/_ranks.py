@@ -6,13 +6,22 @@ import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from pytorch_lightning import Trainer
 
 from fitgate.errors import ExportError
 
-__all__ = ["on_rank_zero", "share"]
+__all__ = ["gathered", "on_rank_zero", "share"]
 
 T = TypeVar("T")
+
+
+def gathered(trainer: Trainer, values: torch.Tensor) -> torch.Tensor:
+    """A tensor of each rank, of shape (ranks, …), on the CPU of every rank. All ranks must call this, outside the training steps."""
+    device = trainer.strategy.root_device
+    width = torch.float32 if device.type == "mps" else torch.float64
+    found: torch.Tensor = trainer.strategy.all_gather(values.to(device, width))
+    return found.reshape(trainer.world_size, *values.shape).cpu()
 
 
 def on_rank_zero(trainer: Trainer, make: Callable[[], T]) -> T:

@@ -26,7 +26,7 @@ from fitgate.store._resume import Standing
 from fitgate.store._run_file import RUN_FILE, ValidationSet
 from fitgate.store._schema import BATCHES, Record
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
-from fitgate_callbacks._ranks import on_rank_zero
+from fitgate_callbacks._ranks import gathered, on_rank_zero
 from fitgate_callbacks._values import fetch_values
 
 __all__ = ["Ranks", "Recording", "RecordingOptions", "Witness"]
@@ -171,10 +171,9 @@ class Recording:
         recorder = self.recorder
         if self._options.ranks == "zero" or trainer.world_size == 1 or recorder is None:
             return
-        lost = torch.tensor(recorder.lost, device=trainer.strategy.root_device)
-        gathered: torch.Tensor = trainer.strategy.all_gather(lost)
+        lost = gathered(trainer, torch.tensor(recorder.lost))
         if trainer.is_global_zero:
-            recorder.count_lost_elsewhere(int(gathered.sum()) - int(lost))
+            recorder.count_lost_elsewhere(int(lost[1:].sum()))
 
     def write_failed_start(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """An error before anything began: a line in the store too, unless it may belong to another run's checkpoint."""
