@@ -73,6 +73,7 @@ def main() -> None:
             _curves(browser, address)
             _hparams(browser, address)
             _thresholds(browser, address)
+            _text(browser, address)
     for picture in sorted(PICTURES.glob("*.png")):
         Image.open(picture).quantize(128).save(picture, optimize=True)
         print(f"{picture.name}: {picture.stat().st_size // 1024} kB")
@@ -160,6 +161,16 @@ def _thresholds(browser: BrowserContext, address: str) -> None:
     page.get_by_text("Gate: metrics and their thresholds").wait_for()
     settle(page)
     page.screenshot(path=PICTURES / "thresholds.png")
+    page.close()
+
+
+def _text(browser: BrowserContext, address: str) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1280, "height": 700})
+    page.goto(f"{address}/#text")
+    page.get_by_text("Improve: digits").first.wait_for()
+    settle(page)
+    page.screenshot(path=PICTURES / "text.png")
     page.close()
 
 

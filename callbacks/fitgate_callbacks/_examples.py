@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitgate.errors import ExportError
-from fitgate.export import check_example, example_complaint, example_from_batch, few_samples, fits_forward, has_forward
+from fitgate.export import check_example, example_from_batch, few_samples, fits_forward, has_forward, needs_example, rehearse
 from fitgate_callbacks._lightning import LightningModule, Trainer
 
 __all__ = ["ExampleInput"]
@@ -28,7 +29,7 @@ class ExampleInput:
             check_example(given)
         self._given = given
         self._captured: object = None
-        self._tried = False
+        self.forget()
 
     def possible(self, trainer: Trainer, module: LightningModule) -> bool:
         """Before training: whether there is one, or will be."""
@@ -44,6 +45,13 @@ class ExampleInput:
             return True
         found = example_from_batch(batch, module)
         self._captured = None if found is None else few_samples(found, _MOST_SAMPLES)
+        if isinstance(batch, Mapping) and hasattr(found, "shape"):
+            key = next(key for key, item in batch.items() if item is found)
+            self._hint = (
+                f"; of the batch, a dict, it was given {key!r} alone, as no key is a parameter of forward. Give "
+                f"GateCallback(example_input=…); where forward takes the whole dict, let it take the tensors by their keys: "
+                f"forward(self, {', '.join(map(str, batch))})"
+            )
         return self._captured is not None
 
     def value(self, trainer: Trainer, module: LightningModule) -> tuple[object, str]:
@@ -62,6 +70,7 @@ class ExampleInput:
         """Before another fit."""
         self._captured = None
         self._tried = False
+        self._hint = ""
 
     def misfit(self, module: LightningModule) -> str | None:
         """Before training: why forward does not take what the user gave; None when it does, or nothing was given."""
@@ -72,19 +81,20 @@ class ExampleInput:
             return str(error)
         return None
 
-    def complaint(self, trainer: Trainer, module: LightningModule, *, needed: bool) -> str | None:
-        """Once, as soon as there is an example: why the module's copy does not run on it, where that must stop the fit.
+    def complaint(self, trainer: Trainer, module: LightningModule, formats: Sequence[str], *, timed: bool) -> str | None:
+        """Once, as soon as there is an example: why the module can't be exported with it, where that must stop the fit.
 
         Args:
             trainer: the fit's.
             module: complete by now.
-            needed: a graph or a time takes the example. Else only one that the user gave must do.
+            formats: what will be written; a graph takes the example.
+            timed: a time takes it. Where nothing does, only one that the user gave must do.
         """
-        if self._tried or not (needed or self._given is not None):
+        if self._tried or not (timed or needs_example(formats) or self._given is not None):
             return None
         example, source = self.value(trainer, module)
         if example is None:
             return None
         self._tried = True
-        why = example_complaint(module, example)
-        return f"the module can't be exported with the example input ({source}): {why}" if why else None
+        why = rehearse(module, example, formats)
+        return f"the module can't be exported with the example input ({source}): {why}{self._hint}" if why else None

@@ -230,8 +230,7 @@ class GateCallback(Callback):
     # Behind the hooks
 
     def _try_example(self, trainer: Trainer, module: LightningModule) -> None:
-        needed = bool(self._timed or needs_example(self._formats))
-        if not shards_weights(trainer) and (complaint := self._example.complaint(trainer, module, needed=needed)):
+        if not shards_weights(trainer) and (complaint := self._example.complaint(trainer, module, self._formats, timed=bool(self._timed))):
             message = f"GateCallback: {complaint}"
             raise ValueError(message)
 

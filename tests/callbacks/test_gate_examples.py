@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import fitgate
+from fitgate.callbacks import GateCallback
 from fitgate.export import few_samples
-from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, manifest
+from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, make_trainer, manifest
 
 
 class Table(Scripted):
@@ -141,3 +142,77 @@ def test_a_file_that_its_runtime_can_not_load_is_an_improve(tmp_path: Path) -> N
     (reason,) = gate.decision.reasons
     assert reason.startswith("artifact differs: ONNX Runtime can't load")
     assert latest(tmp_path).state == "improve"
+
+
+class Decides(Scripted):
+    """Forward branches on values, which a graph can't hold."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(features)
+        return logits if logits.sum() > 0 else -logits
+
+
+class Untranslated(Scripted):
+    """Forward uses what ONNX has no operator for."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(features)
+        return logits + torch.linalg.eigvalsh(logits.T @ logits).sum()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("module", "format_", "what"),
+    [
+        (Decides, "torch_export", r"Decides\.forward can't be written down as a graph with a dynamic batch dimension"),
+        (Decides, "onnx", r"Decides\.forward can't be written down as a graph"),
+        (Untranslated, "onnx", r"the model can't be written as ONNX: No ONNX function found for .*eigh"),
+    ],
+)
+def test_a_graph_that_can_not_be_written_is_told_before_training(tmp_path: Path, module: type[Scripted], format_: str, what: str) -> None:
+    """By writing it once with the weights as they are; where only weights ship, such a module deploys."""
+    with pytest.raises(ValueError, match=what):
+        fit(tmp_path, module=module(), gate={"formats": [format_]})
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert run.info.fit is None or run.info.fit.steps == 0
+    gate, _ = fit(tmp_path, module=module(), max_epochs=2)
+    assert gate.version == 1, gate.decision
+
+
+def test_trying_an_export_leaves_the_fit_as_it_was(tmp_path: Path) -> None:
+    """The same weights after it, drawn from the same random numbers, with and without graphs to write."""
+    weights = []
+    for formats in (["checkpoint"], ["torch_export", "onnx"]):
+        torch.manual_seed(7)
+        module = Scripted()
+        fit(tmp_path / formats[0], module=module, max_epochs=2, gate={"formats": formats})
+        weights.append(torch.nn.utils.parameters_to_vector(module.parameters()).detach())
+    assert torch.equal(*weights)
+
+
+class _DictData(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"image": torch.ones(4) * index, "mask": torch.ones(4)}
+
+
+class WholeDict(Scripted):
+    """Forward takes the batch as a dict, as its loaders give it."""
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
+        return self.net(batch["image"] * batch["mask"])  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self(batch).mean()  # type: ignore[no-any-return]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", 0.9)
+
+
+def test_a_forward_of_the_whole_dict_is_told_what_to_take(tmp_path: Path) -> None:
+    """Which key was tried, and how forward can be written so that a graph has inputs."""
+    gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", formats=("torch_export",))
+    data = torch.utils.data.DataLoader(_DictData(), batch_size=4)
+    with pytest.raises(ValueError, match=r"given 'image' alone.*forward\(self, image, mask\)"):
+        make_trainer(tmp_path, gate).fit(WholeDict(), data, data)

@@ -13,7 +13,7 @@ from torch import nn
 
 import fitgate
 from fitgate.errors import ExportError
-from fitgate.export import example_complaint, stage
+from fitgate.export import rehearse, stage
 from fitgate.export._copy import copy_module
 
 GRAPHS = ("torch_export", "onnx")
@@ -160,7 +160,7 @@ def test_a_change_to_the_live_module_is_set_back(tmp_path: Path) -> None:
 def test_a_lazy_layer_and_a_bare_module_can_be_tried() -> None:
     """Before its first forward a lazy layer has no weights yet; trying the example leaves it so."""
     module = nn.Sequential(nn.LazyLinear(3))
-    assert example_complaint(module, torch.ones(2, 4)) is None
+    assert rehearse(module, torch.ones(2, 4)) is None
     assert isinstance(module[0], nn.LazyLinear)
     assert nn.parameter.is_lazy(module[0].weight)
 

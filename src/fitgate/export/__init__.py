@@ -14,9 +14,9 @@ from fitgate.export._git import git_state
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
 from fitgate.export._publication import Prepared, release
+from fitgate.export._rehearse import rehearse
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage
-from fitgate.export._subject import example_complaint
 from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact
 from fitgate.export.formats import all_formats, check_formats, needs_example
 
@@ -31,7 +31,6 @@ __all__ = [
     "check_artifact_thresholds",
     "check_example",
     "check_formats",
-    "example_complaint",
     "example_from_batch",
     "few_samples",
     "fits_forward",
@@ -42,6 +41,7 @@ __all__ = [
     "only_artifact_left",
     "prepare",
     "publish",
+    "rehearse",
     "release",
     "seal",
     "stage",

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from fitgate.errors import ExportError
 from fitgate.export._copy import copy_module
-from fitgate.export._eager import call, plain_names, undisturbed, with_weights
+from fitgate.export._eager import call, plain_names, with_weights
 from fitgate.export._example import Example, forward_of, has_forward, make_example
 from fitgate.export._messages import short
 from fitgate.export._quiet import quiet
 from fitgate.export._shipped import Shipped, shipped_checkpoint
-from fitgate.export._watch import reads_live, unchanged
+from fitgate.export._watch import reads_live
 from fitgate.registry import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-__all__ = ["Subject", "example_complaint", "make_subject"]
+__all__ = ["Subject", "make_subject", "rehearsal"]
 
 _TRACED_BATCH = 2  # torch.export takes 1 for a constant, not for a dimension
 
@@ -119,22 +119,18 @@ def make_subject(checkpoint: Mapping[str, Any], module: nn.Module | None, exampl
     return Subject(shipped, model, None, why)
 
 
-def example_complaint(module: nn.Module, example_input: object) -> str | None:
-    """Try the example before training, on a copy of the module as it is now.
+def rehearsal(module: nn.Module, example_input: object) -> Subject:
+    """What would be exported of the module as it is now: a copy of it, and the example that it was tried on. For use before training.
 
-    Returns:
-        In words, why no outputs could be compared with it; None when it does.
+    Raises:
+        ExportError: forward fails on the example, or reads the live module.
     """
-    try:
-        with undisturbed(), unchanged(module):
-            model = copy_module(module).cpu().eval()
-            example = make_example(example_input, model)
-            why = reads_live(model, module, example)
-            if why is None:
-                _signature(model, example)
-            return why
-    except ExportError as error:
-        return str(error)
+    model = copy_module(module).cpu().eval()
+    example = make_example(example_input, model)
+    if why := reads_live(model, module, example):
+        raise ExportError(why)
+    model.requires_grad_(requires_grad=False)  # only now: a lazy layer has its weights since its first forward
+    return Subject(shipped_checkpoint({"state_dict": model.state_dict()}), model, example, None)
 
 
 def _signature(model: nn.Module, example: Example) -> Signature:

@@ -52,6 +52,13 @@ class Format(ABC):
         """Why this module can't be written so; known before training. None when nothing speaks against it."""
         return None
 
+    def rehearse(self, subject: Subject) -> None:  # noqa: B027 - weights can always be written
+        """Before training: do what of the writing takes no file.
+
+        Raises:
+            ExportError: it can't be done.
+        """
+
     @abstractmethod
     def save(self, subject: Subject, folder: Path) -> None:
         """Write the file.
@@ -106,6 +113,10 @@ class GraphFormat(Format):
         if has_forward(module):
             return None
         return f"the format {self.name!r} writes down what forward does, and {type(module).__name__} has no forward of its own"
+
+    def rehearse(self, subject: Subject) -> None:
+        """Trace forward."""
+        _ = subject.program
 
     @abstractmethod
     def open(self, folder: Path, signature: Signature, *, threads: int | None = None) -> Run:

@@ -14,6 +14,7 @@ from fitgate.registry import Signature
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.onnx import ONNXProgram
 
     from fitgate.export._subject import Subject
 
@@ -35,8 +36,20 @@ class _Onnx(GraphFormat):
             return f"{type(module).__name__} is bfloat16, which ONNX Runtime can't compute with on the CPU; use 'torch_export', or 'bf16-mixed'"
         return super().complaint(module)
 
+    def rehearse(self, subject: Subject) -> None:
+        """Translate the graph: not every operation of torch has one in ONNX."""
+        self._translated(subject)
+
     def save(self, subject: Subject, folder: Path) -> None:
         """Write model.onnx, weights included."""
+        written = self._translated(subject)
+        try:
+            written.save(folder / self.file, external_data=False)
+        except Exception as error:
+            message = f"the model can't be written as ONNX: {short(error)}"
+            raise ExportError(message) from error
+
+    def _translated(self, subject: Subject) -> ONNXProgram:
         import torch  # noqa: PLC0415 - the core loads torch only to export
 
         assert subject.signature is not None
@@ -47,11 +60,14 @@ class _Onnx(GraphFormat):
                 written = torch.onnx.export(
                     program, (), input_names=names[0], output_names=names[1], dynamo=True, external_data=False, verbose=False
                 )
-            assert written is not None
-            written.save(folder / self.file, external_data=False)
         except Exception as error:
-            message = f"the model can't be written as ONNX: {short(error)}"
+            cause: BaseException = error  # the outermost tells how to report a bug, the innermost which operation it is
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            message = f"the model can't be written as ONNX: {short(cause)}"
             raise ExportError(message) from error
+        assert written is not None
+        return written
 
     def open(self, folder: Path, signature: Signature, *, threads: int | None = None) -> Run:
         """An ONNX Runtime session on the CPU."""
