@@ -30,7 +30,7 @@ def judge_run(
     run: Run, thresholds: Sequence[Threshold], model_dir: Path, allow: Sequence[str]
 ) -> tuple[Decision, Mapping[str, float] | None]:
     """The decision before the export, and the champion's values."""
-    live, unknown = _champion(model_dir, thresholds)
+    live, unknown = _values_asked_for(model_dir, thresholds)
     values = live.metrics if live is not None else None
     decision = judge(run, thresholds, allow=allow, champion=values, champion_validation=live.validation if live is not None else None)
     if unknown:
@@ -47,7 +47,7 @@ def live(model_dir: Path) -> Live:
     return Live(current.version, current.manifest_sha256) if current is not None else Live()
 
 
-def _champion(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[LiveValues | None, str | None]:
+def _values_asked_for(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple[LiveValues | None, str | None]:
     """The live version's values; or why they can't be had, where a threshold asks for them."""
     try:
         return champion(model_dir), None
