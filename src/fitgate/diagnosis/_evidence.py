@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fitgate.gate import settled
 
 __all__ = ["Curve", "Evidence", "Floats", "Goal", "Ints"]
 
@@ -26,6 +28,8 @@ class Curve:
         global_step: optimizer steps taken so far; the one axis that all curves share. Shape (n,).
         epoch: shape (n,).
         value: NaN and infinities included. Shape (n,).
+        unit: how many of the recorded unit make one of these values': 100 for an accuracy that was recorded in percent and
+            is a fraction here.
     """
 
     stage: str
@@ -34,20 +38,32 @@ class Curve:
     global_step: Ints
     epoch: Ints
     value: Floats
+    unit: float = 1.0
 
     def __len__(self) -> int:
         return len(self.value)
 
     def take(self, mask: npt.NDArray[np.bool_]) -> Curve:
         """The points that `mask` picks. Shape (n,)."""
-        return Curve(
-            stage=self.stage,
-            name=self.name,
+        return replace(
+            self,
             step=self.step[mask],
             global_step=self.global_step[mask],
             epoch=self.epoch[mask],
             value=self.value[mask],
         )
+
+    def shown(self, value: float) -> float:
+        """A value, or a difference of values, in the unit that people recorded.
+
+        Example:
+            >>> none = np.array([], dtype=np.int64)
+            >>> curve = Curve(stage="validate", name="val_acc", step=none, global_step=none, epoch=none, value=np.array([]), unit=100.0)
+            >>> curve.shown(0.882)
+            88.2
+        """
+        # Twelve digits: what multiplying adds behind them nobody recorded.
+        return value if self.unit == 1 else float(f"{value * self.unit:.12g}")
 
     @property
     def finite(self) -> Curve:
@@ -74,8 +90,16 @@ class Goal:
     strict: bool = False
 
     def met_by(self, value: float) -> bool:
-        """Whether a value passes. NaN never does, nor does anything while the bound is unknown."""
-        if self.required is None or (self.strict and value == self.required):
+        """Whether a value passes, as the gate takes it. NaN never does, nor does anything while the bound is unknown.
+
+        Example:
+            >>> Goal(metric="val_acc", better_high=True, required=0.9, text="").met_by(float(np.float32(0.9)))
+            True
+        """
+        if self.required is None:
+            return False
+        value = settled(value, self.required)
+        if self.strict and value == self.required:
             return False
         return value >= self.required if self.better_high else value <= self.required
 

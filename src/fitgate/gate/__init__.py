@@ -12,6 +12,7 @@ from fitgate.gate._gate_file import OnRecord, on_record, read_gate_file
 from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
+from fitgate.gate._rounding import settled
 from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "on_record",
     "parse_thresholds",
     "read_gate_file",
+    "settled",
 ]

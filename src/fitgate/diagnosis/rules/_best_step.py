@@ -43,7 +43,7 @@ def too_early(evidence: Evidence) -> Outcome:
         return best
     if best.share < LAST_SHARE or best.gain < LEAST_GAIN * best.whole or best.whole <= 0:
         return []
-    summary = f"{best.pair.validation.name} was best at step {best.step}, {best.share:.0%} of the way: it was still getting better, by {number(best.gain)} in the last quarter."
+    summary = f"{best.pair.validation.name} was best at step {best.step}, {best.share:.0%} of the way: it was still getting better, by {number(best.pair.validation.shown(best.gain))} in the last quarter."
     try_ = ("Train longer: raise max_epochs by half", "Or reach the same sooner, with a higher learning rate")
     return [_finding(STOPPED_TOO_EARLY.name, best, summary, try_)]
 
@@ -96,11 +96,11 @@ def _finding(rule: str, best: _Best, summary: str, try_: tuple[str, ...]) -> Fin
         evidence={
             "metric": curve.name,
             "stage": curve.stage,
-            "best": best.value,
+            "best": curve.shown(best.value),
             "best_step": best.step,
             "share": best.share,
-            "gain_in_last_quarter": best.gain,
-            "whole_gain": best.whole,
+            "gain_in_last_quarter": curve.shown(best.gain),
+            "whole_gain": curve.shown(best.whole),
         },
         summary=summary,
         try_=try_,

@@ -50,13 +50,13 @@ def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
         evidence={
             "metric": curve.name,
             "stage": curve.stage,
-            "spread": spread,
-            "margin": margin,
-            "value": value,
-            "required": goal.required,
+            "spread": curve.shown(spread),
+            "margin": curve.shown(margin),
+            "value": curve.shown(value),
+            "required": curve.shown(goal.required),
             "validations": len(last),
         },
-        summary=f"{curve.name} {side} by {number(margin)} and moves by {number(spread)} from one validation to the next: either side may be luck.",
+        summary=f"{curve.name} {side} by {number(curve.shown(margin))} and moves by {number(curve.shown(spread))} from one validation to the next: either side may be luck.",
         try_=("Validate on more samples", "Average the weights of the last epochs, or let the learning rate decay to 0"),
     )
 

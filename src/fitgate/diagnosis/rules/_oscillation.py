@@ -52,11 +52,11 @@ def look(evidence: Evidence) -> Outcome:
                 "falls": len(falls),
                 "of_validations": len(curve),
                 "share": share,
-                "deepest": max(depths),
-                "typical": float(np.median(depths)),
-                "least_fall": least,
+                "deepest": curve.shown(max(depths)),
+                "typical": curve.shown(float(np.median(depths))),
+                "least_fall": curve.shown(least),
             },
-            summary=f"{curve.name} fell by {number(least)} or more {len(falls)} times in {len(curve)} validations, by {number(max(depths))} at worst.",
+            summary=f"{curve.name} fell by {number(curve.shown(least))} or more {len(falls)} times in {len(curve)} validations, by {number(curve.shown(max(depths)))} at worst.",
             try_=("Lower the learning rate, or let it decay", "A larger batch, or less momentum"),
         )
     ]

@@ -46,8 +46,8 @@ def out_of_reach(evidence: Evidence) -> Outcome:
     for one in missed:
         fit, goal = one.fit, one.goal
         if _falls_short(one):
-            name = one.pair.validation.name
-            summary = f"{name} levels off at {number(fit.level)} ({number(fit.level_low)} to {number(fit.level_high)}), short of {number(goal.required or 0.0)}: even ten times as many steps would not do."
+            name, shown = one.pair.validation.name, one.pair.validation.shown
+            summary = f"{name} levels off at {number(shown(fit.level))} ({number(shown(fit.level_low))} to {number(shown(fit.level_high))}), short of {number(shown(goal.required or 0.0))}: even ten times as many steps would not do."
             return [
                 _finding(
                     OUT_OF_REACH.name,
@@ -137,11 +137,11 @@ def _finding(rule: str, one: _Missed, summary: str, try_: tuple[str, ...], *, pr
         evidence={
             "metric": curve.name,
             "stage": curve.stage,
-            "required": one.goal.required,
-            "level": fit.level,
-            "level_low": fit.level_low,
-            "level_high": fit.level_high,
-            "left_over": fit.left_over,
+            "required": curve.shown(one.goal.required or 0.0),
+            "level": curve.shown(fit.level),
+            "level_low": curve.shown(fit.level_low),
+            "level_high": curve.shown(fit.level_high),
+            "left_over": curve.shown(fit.left_over),
             "crossing_step": fit.crossing,
             "crossing_step_low": fit.crossing_low,
             "crossing_step_high": fit.crossing_high,

@@ -38,6 +38,7 @@ def look(evidence: Evidence) -> Outcome:
     gains = [g for g in (_greatest_gain(validation), _greatest_gain(train[np.isfinite(train)])) if g is not None]
     if good or max(gains) >= GAIN:
         return []
+    shown = pair.validation.shown
     return [
         Finding(
             rule=RULE.name,
@@ -46,13 +47,13 @@ def look(evidence: Evidence) -> Outcome:
             evidence={
                 "metric": pair.validation.name,
                 "stage": pair.validation.stage,
-                "greatest_gain": max(gains),
-                "least_gain": GAIN,
+                "greatest_gain": shown(max(gains)),
+                "least_gain": shown(GAIN),
                 "epochs": len(validation),
-                "best": best,
-                "required": goal.required if goal else None,
+                "best": shown(best),
+                "required": shown(goal.required) if goal and goal.required is not None else None,
             },
-            summary=f"{pair.validation.name} never gained {GAIN} in an epoch: {number(max(gains))} at most in {len(validation)} epochs, to {number(best)}.",
+            summary=f"{pair.validation.name} never gained {number(shown(GAIN))} in an epoch: {number(shown(max(gains)))} at most in {len(validation)} epochs, to {number(shown(best))}.",
             try_=("Raise the learning rate threefold", "Normalise the inputs, or use an adaptive optimizer such as Adam"),
         )
     ]
