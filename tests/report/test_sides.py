@@ -1,5 +1,6 @@
 """What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -149,16 +150,24 @@ def test_a_long_curve_is_thinned_and_its_spread_kept(tmp_path: Path) -> None:
 
 
 def test_git_and_the_checkpoint_are_in_how_to_reproduce(tmp_path: Path) -> None:
-    """Where they are known: from the caller, or from gate.json."""
+    """Where they are known: from the caller, or from run.json; with the command and the folder that the run was started by."""
     run = _run(tmp_path, "r", val_acc=[0.9])
     gate = {
         **decision_as_dict(judge(run, ["val_acc >= 0.95"]), run.id),
         "judged": {"global_step": 10, "epoch": 0, "checkpoint": "ckpt/a b.ckpt", "source": "x"},
     }
     git = {"commit": "0123abcd", "dirty": True}
-    for report in (build_report(run, gate, git=git), build_report(run, {**gate, "git": git})):
+    start = replace(run.info.attempts[0], command="python -m nets.train --lr 0.1", cwd="/home/a b", git=git)
+    write_run_info(Path(run.path), replace(run.info, attempts=(start,)))
+    recorded = fitgate.Store(str(tmp_path)).run("r")
+    for report in (build_report(run, gate, git=git), build_report(recorded, gate)):
         html = render_html(report)
         assert "git checkout 0123abcd" in html
         assert "not committed" in html
         assert "ckpt/a b.ckpt" in html
     assert "git checkout" not in render_html(build_report(run, gate))
+    report = build_report(recorded, gate)
+    for text in (render_html(report), render_markdown(report)):
+        assert text.index("cd &#39;/home/a b&#39;" if "<html" in text else "cd '/home/a b'") < text.index("python -m nets.train --lr 0.1")
+    content = report_as_dict(report)["reproduce"]
+    assert (content["cwd"], content["git"], content["commands"][0]) == ("/home/a b", git, ["python -m nets.train --lr 0.1", "train again"])

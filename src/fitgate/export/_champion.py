@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fitgate.errors import RegistryError
-from fitgate.gate import Decision, Threshold, judge
+from fitgate.gate import Decision, LiveVersion, Threshold, judge
 from fitgate.registry import LiveValues, champion, read_current
 from fitgate.store import Run
 
-__all__ = ["Live", "judge_run", "live"]
+__all__ = ["Live", "judge_run", "live", "live_version"]
 
 _log = logging.getLogger("fitgate")
 
@@ -33,9 +33,16 @@ def judge_run(
     live, unknown = _champion(model_dir, thresholds)
     values = live.metrics if live is not None else None
     decision = judge(run, thresholds, allow=allow, champion=values, champion_validation=live.validation if live is not None else None)
+    if live is not None:
+        decision = replace(decision, live=live_version(live))
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
     return decision, values
+
+
+def live_version(values: LiveValues) -> LiveVersion:
+    """What gate.json keeps of the version that a run was held against."""
+    return LiveVersion(version=values.version, run_id=values.run_id, metrics=values.metrics)
 
 
 def live(model_dir: Path) -> Live:

@@ -93,6 +93,7 @@ def prepare(
                 "allowed": gate["allowed"],
                 "source": {**candidate.source, **judged},
                 "versions": run.info.versions,
+                **({"git": run.info.git} if run.info.git is not None else {}),
                 "validation": run.info.fit.validation if run.info.fit is not None else None,
             },
         )

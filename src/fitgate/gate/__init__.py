@@ -5,7 +5,7 @@ Pure functions over frozen dataclasses; only `judge` reads, a stored run. Nothin
 
 from fitgate.gate._check import nearest_names
 from fitgate.gate._confidence import Samples
-from fitgate.gate._decision import Check, Decision, Judged, Verdict
+from fitgate.gate._decision import Check, Decision, Judged, LiveVersion, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
 from fitgate.gate._gate_file import OnRecord, on_record, read_gate_file
@@ -21,6 +21,7 @@ __all__ = [
     "Check",
     "Decision",
     "Judged",
+    "LiveVersion",
     "OnRecord",
     "Samples",
     "Threshold",

@@ -9,7 +9,7 @@ import msgspec
 
 from fitgate.diagnosis import diagnose_evidence, goals_of_checks, read_evidence
 from fitgate.gate import Judged
-from fitgate.report._changes import changes_of, judged_metrics
+from fitgate.report._changes import champion_on_record, changes_of, judged_metrics
 from fitgate.report._charts import charts_of
 from fitgate.report._checks import check_rows, headline_of
 from fitgate.report._files import previous_run, read_gate
@@ -36,8 +36,8 @@ def build_report(
         gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it; None reads the run's own. A run that
             nobody has judged gets a report without a verdict.
         previous: the run to compare with; None takes the newest that began before this one in the same store.
-        champion: the live version's manifest.json, as `fitgate.registry.live_content` gives it.
-        git: `commit` and `dirty` of the code that trained; None takes what the run or the gate recorded.
+        champion: the manifest.json of the version to compare with; None takes what the gate says of the one that was live.
+        git: `commit` and `dirty` of the code that trained; None takes what the run recorded.
         classes: how many classes the targets have; None takes it from the hyperparameters, where it stands.
 
     Raises:
@@ -63,7 +63,8 @@ def build_report(
     reasons = tuple((content or {}).get("reasons", ()))
     metrics = judged_metrics(run, content)
     previous = previous or previous_run(run)
-    git = git or (content or {}).get("git") or getattr(run.info, "git", None)
+    champion = champion or champion_on_record(content)
+    charts = charts_of(evidence, diagnosis.findings)
     return Report(
         verdict=verdict,
         headline=headline_of(verdict, rows, reasons),
@@ -73,9 +74,9 @@ def build_report(
         judged=judged,
         checks=rows,
         diagnosis=diagnosis,
-        charts=charts_of(evidence, diagnosis.findings),
+        charts=charts,
         changes=changes_of(run, metrics, evidence, previous=previous, champion=champion),
-        reproduce=reproduce_of(run, rows, checkpoint=judged.checkpoint if judged else None, git=git),
+        reproduce=reproduce_of(run, charts, judged=judged, git=git),
     )
 
 

@@ -15,7 +15,7 @@ from fitgate.report._files import read_gate, sibling
 from fitgate.report._model import Change, Changes
 from fitgate.store import Run
 
-__all__ = ["changes_of", "judged_metrics"]
+__all__ = ["champion_on_record", "changes_of", "judged_metrics"]
 
 _MOST_METRICS = 16
 
@@ -30,7 +30,7 @@ def changes_of(
         metrics: its judged values.
         evidence: its curves, and what it is judged by.
         previous: the run before it.
-        champion: the manifest.json of the live version.
+        champion: the manifest.json of the live version, or what `champion_on_record` gives.
     """
     if previous is None and champion is None:
         return Changes()
@@ -55,6 +55,26 @@ def changes_of(
             for n in shown
         ),
     )
+
+
+def champion_on_record(gate: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The version that was live when a run was judged, as gate.json has it, with the keys that a manifest has.
+
+    Example:
+        >>> gate = {"live": {"version": 3, "run_id": "a", "metrics": {"val_acc": 0.9}}, "champion": {"val_acc": 0.9}}
+        >>> champion_on_record(gate)
+        {'version': 3, 'source': {'run_id': 'a'}, 'metrics': {'val_acc': 0.9}}
+        >>> champion_on_record({"champion": {"val_acc": 0.9}})
+        {'version': None, 'source': {'run_id': None}, 'metrics': {'val_acc': 0.9}}
+    """
+    gate = gate or {}
+    live = gate.get("live")
+    if live:
+        return {"version": live.get("version"), "source": {"run_id": live.get("run_id")}, "metrics": live.get("metrics") or {}}
+    if not gate.get("champion"):
+        return None
+    # An earlier version of fitgate wrote the compared values alone.
+    return {"version": None, "source": {"run_id": None}, "metrics": gate["champion"]}
 
 
 def _shown(metrics: Mapping[str, float], evidence: Evidence) -> list[str]:

@@ -165,6 +165,7 @@ class Reproduce:
 
     Attributes:
         commands: command lines, each with what it does.
+        cwd: the folder in which the run was started; None where it isn't known.
         checkpoint: the judged checkpoint's path; None for the weights at the end of fit.
         hparams: all of the run's.
         versions: of python and of the libraries that matter.
@@ -172,6 +173,7 @@ class Reproduce:
     """
 
     commands: tuple[tuple[str, str], ...] = ()
+    cwd: str | None = None
     checkpoint: str | None = None
     hparams: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def _environment() -> jinja2.Environment:
         "margin": margin_text,
         "md": markdown,
         "number": number_text,
+        "quoted": shlex.quote,
         "spark": sparkline,
         "title_of": rule_title,
         "value": value_text,
