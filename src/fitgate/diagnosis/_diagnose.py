@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import Diagnosis, Finding, NotEnough
@@ -57,7 +58,7 @@ def diagnose_evidence(evidence: Evidence) -> Diagnosis:
     Args:
         evidence: in the units of the run: an accuracy may be a fraction or in percent.
     """
-    evidence = in_fractions(evidence)
+    evidence = _without_warnings(in_fractions(evidence))
     outcomes = {rule.name: rule.look(evidence) for rule in RULES}
     found = [f for outcome in outcomes.values() if not isinstance(outcome, NotEnough) for f in outcome]
     findings = tuple(sorted((f for f in found if not _explained(f, found)), key=_strength))
@@ -66,6 +67,12 @@ def diagnose_evidence(evidence: Evidence) -> Diagnosis:
         not_enough_data=tuple(name for name, outcome in outcomes.items() if isinstance(outcome, NotEnough)),
         suggestions=suggest(findings, evidence),
     )
+
+
+def _without_warnings(evidence: Evidence) -> Evidence:
+    """A threshold that only warns is nothing that the run must reach."""
+    goals, watched = (tuple(goal for goal in evidence.goals if goal.warn == warn) for warn in (False, True))
+    return replace(evidence, goals=goals, watched=(*evidence.watched, *watched))
 
 
 def _explained(finding: Finding, found: Sequence[Finding]) -> bool:

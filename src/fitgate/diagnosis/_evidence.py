@@ -81,6 +81,7 @@ class Goal:
         required: the number to reach; None where it could not be told (no champion yet).
         text: as people wrote it.
         strict: the bound itself does not pass.
+        warn: missing it blocks nothing: rules take it for no goal.
     """
 
     metric: str
@@ -88,6 +89,7 @@ class Goal:
     required: float | None
     text: str
     strict: bool = False
+    warn: bool = False
 
     def met_by(self, value: float) -> bool:
         """Whether a value passes, as the gate takes it. NaN never does, nor does anything while the bound is unknown.
@@ -114,12 +116,14 @@ class Evidence:
         goals: what the run is judged by.
         classes: how many classes the targets have; None when it isn't known.
         judged_step: the `global_step` of the weights that were judged; None when nothing was.
+        watched: thresholds that only warn: they say which way is better, and nothing else.
         modes: whether greater is better, by metric, where a checkpoint's monitor says so.
     """
 
     curves: Mapping[tuple[str, str], Curve]
     hparams: Mapping[str, Any] = field(default_factory=dict)
     goals: tuple[Goal, ...] = ()
+    watched: tuple[Goal, ...] = ()
     classes: int | None = None
     judged_step: int | None = None
     modes: Mapping[str, bool] = field(default_factory=dict)

@@ -49,7 +49,7 @@ class Pair:
 
 def better_high(evidence: Evidence, name: str) -> bool:
     """Whether greater is better: from the metric's own threshold, else the checkpoint's monitor, else its name."""
-    for goal in evidence.goals:
+    for goal in (*evidence.goals, *evidence.watched):
         if goal.metric == name:
             return goal.better_high
     mode = evidence.modes.get(name)

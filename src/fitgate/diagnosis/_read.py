@@ -81,7 +81,7 @@ def goals_of(thresholds: Iterable[str | Threshold], champion: Mapping[str, float
 
     Example:
         >>> goals_of(["val_acc >= 0.8"])
-        (Goal(metric='val_acc', better_high=True, required=0.8, text='val_acc >= 0.8', strict=False),)
+        (Goal(metric='val_acc', better_high=True, required=0.8, text='val_acc >= 0.8', strict=False, warn=False),)
     """
     given = [thresholds] if isinstance(thresholds, str | Threshold) else list(thresholds)
     goals = []
@@ -91,7 +91,14 @@ def goals_of(thresholds: Iterable[str | Threshold], champion: Mapping[str, float
             required = threshold.value.bound((champion or {})[threshold.metric])
         strict = threshold.op in _STRICT
         goals.append(
-            Goal(metric=threshold.metric, better_high=threshold.better_high, required=required, text=str(threshold), strict=strict)
+            Goal(
+                metric=threshold.metric,
+                better_high=threshold.better_high,
+                required=required,
+                text=str(threshold),
+                strict=strict,
+                warn=threshold.warn,
+            )
         )
     return tuple(goals)
 
@@ -105,6 +112,7 @@ def goals_of_checks(checks: Iterable[Mapping[str, Any]]) -> tuple[Goal, ...]:
             required=None if check.get("required") is None else float(check["required"]),
             text=str(check["threshold"]),
             strict=check["op"] in _STRICT,
+            warn=bool(check.get("warn")),
         )
         for check in checks
     )
