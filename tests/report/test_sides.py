@@ -109,8 +109,9 @@ def test_little_to_show_is_still_a_report(tmp_path: Path, values: list[float]) -
     report = build_report(run)
     assert report.verdict == ("deploy" if len(values) > 1 and values[0] == 0 else "improve")
     assert {f.rule for f in report.diagnosis.findings} <= {"non_finite", "overtraining"}
-    assert ">nan</td>" not in render_html(report)
-    assert "| nan |" not in render_markdown(report)
+    spoilt = bool(values) and not np.isfinite(values[-1])
+    assert not spoilt or f">{values[-1]}</td>" in render_html(report)
+    assert ("| nan |" in render_markdown(report)) == (spoilt and bool(np.isnan(values[-1])))
     assert report_as_dict(report)["checks"][0]["best"] == (values[0] if values and np.isfinite(values[0]) else None)
 
 
@@ -171,3 +172,23 @@ def test_git_and_the_checkpoint_are_in_how_to_reproduce(tmp_path: Path) -> None:
         assert text.index("cd &#39;/home/a b&#39;" if "<html" in text else "cd '/home/a b'") < text.index("python -m nets.train --lr 0.1")
     content = report_as_dict(report)["reproduce"]
     assert (content["cwd"], content["git"], content["commands"][0]) == ("/home/a b", git, ["python -m nets.train --lr 0.1", "train again"])
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_value_that_is_no_number_was_recorded(tmp_path: Path, value: float, text: str) -> None:
+    """In the headline, the checks and what changed; from the gate in memory and from the file, whose null stands for it, the same."""
+    _run(tmp_path, "before", age=2, val_acc=[0.5, 0.7], val_loss=[0.5, value])
+    run = _run(tmp_path, "r", val_acc=[0.5, value], val_loss=[0.5, 0.4])
+    decision = judge(run, ["val_acc >= 0.8", "val_loss <= 0.5", "val_f1 >= 0.5"])
+    in_memory = build_report(run, decision_as_dict(decision, run.id))
+    _judge(run, ["val_acc >= 0.8", "val_loss <= 0.5", "val_f1 >= 0.5"])
+    report = build_report(run)
+    assert report_as_dict(report) == report_as_dict(in_memory)
+    html = render_html(report)
+    assert html == render_html(in_memory)
+    assert html.count("not recorded for the judged weights") == 1, "of the metric that really was not"
+    assert report.headline == f"val_acc is {text}; at least 0.8 is needed. One more check fails."
+    assert [row.non_finite for row in report.checks] == [text, None, None]
+    rows = {row.name: (str(row.this), str(row.previous)) for row in report.changes.metrics}
+    assert rows == {"val_acc": (text, "0.7"), "val_loss": ("0.4", text)}
+    assert "+nan" not in html + render_markdown(report)

@@ -52,7 +52,8 @@ def build_report(
         >>> report.verdict is None, [chart.title for chart in report.charts]
         (True, ['val_loss', 'val_acc'])
     """
-    content: dict[str, Any] | None = msgspec.to_builtins(gate) if gate is not None else read_gate(run)
+    # As it is read from disk, where a NaN is null: what a fit writes and what is made later are then the same.
+    content: dict[str, Any] | None = msgspec.json.decode(msgspec.json.encode(gate)) if gate is not None else read_gate(run)
     judged = msgspec.convert(content["judged"], Judged) if content and content.get("judged") else None
     evidence = read_evidence(
         run, goals_of_checks((content or {}).get("checks", ())), classes=classes, judged_step=judged.global_step if judged else None

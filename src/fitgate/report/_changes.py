@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from fitgate.diagnosis import Evidence, curves_of
 from fitgate.diagnosis._names import on_validation_data
@@ -86,11 +85,13 @@ def _shown(metrics: Mapping[str, float], evidence: Evidence) -> list[str]:
 
 
 def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """A run's values to compare by: those that were judged, else those of its checkpoint, else its last ones."""
-    gate = gate or read_gate(run)
+    """A run's values to compare by, NaN included: those that were judged, else those of its checkpoint, else its last ones."""
+    gate, fit = gate or read_gate(run), run.info.fit
     if gate and gate.get("metrics"):
-        return {name: value for name, value in gate["metrics"].items() if isinstance(value, int | float)}
-    fit = run.info.fit
+        step = (gate.get("judged") or {}).get("global_step")
+        # Null is a value that was no number; the points know which.
+        found = metrics_at(run, step, ended=fit.ended if fit else None) if None in gate["metrics"].values() and step is not None else {}
+        return {name: found.get(name, math.nan) if value is None else value for name, value in gate["metrics"].items()}
     if fit is not None:
         step = fit.checkpoint.global_step if fit.checkpoint else fit.global_step
         found = metrics_at(run, step) if step is not None else {}
@@ -100,9 +101,9 @@ def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str,
 
 
 def last_values(evidence: Evidence) -> dict[str, float]:
-    """The last finite value of every curve, by name; `validate` stands before `train`."""
+    """The last value of every curve, by name; `validate` stands before `train`."""
     ordered = sorted(evidence.curves.values(), key=lambda c: c.stage == "validate")
-    return {c.name: float(c.value[np.isfinite(c.value)][-1]) for c in ordered if np.isfinite(c.value).any()}
+    return {c.name: float(c.value[-1]) for c in ordered if len(c)}
 
 
 def flat(hparams: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

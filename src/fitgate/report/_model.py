@@ -17,6 +17,8 @@ class CheckRow:
     """A check of the gate, with the best value that the run ever saw.
 
     Attributes:
+        non_finite: "nan", "inf" or "-inf" where that was recorded, for which `value` is None as in gate.json; "not finite" where it
+            can't be told which.
         best: the best finite value of the metric's curve; None where there is none.
         best_step: the `global_step` of it.
         best_passes: whether that value would have passed; None where it can't be told.
@@ -33,6 +35,7 @@ class CheckRow:
     reason: str
     warn: bool = False
     waived: bool = False
+    non_finite: str | None = None
     best: float | None = None
     best_step: int | None = None
     best_passes: bool | None = None
@@ -129,7 +132,7 @@ class Change:
 
     Attributes:
         name: of the metric or the hyperparameter.
-        this, previous, champion: the values.
+        this, previous, champion: the values; of a metric NaN and infinities too, which JSON has as null.
         better_high: of a metric, whether greater is better; None of a hyperparameter.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -58,13 +59,14 @@ def margin_text(value: float | None) -> str:
 
 
 def change_text(now: float | None, before: float | None) -> str:
-    """How a metric moved, with its sign; nothing where either value is missing or they are the same.
+    """How a metric moved, with its sign; nothing where either value is missing or no number, or they are the same.
 
     Example:
-        >>> change_text(0.9, 0.85), change_text(0.9, None)
-        ('+0.05', '')
+        >>> change_text(0.9, 0.85), change_text(0.9, None), change_text(0.9, float("nan"))
+        ('+0.05', '', '')
     """
-    return margin_text(now - before) if now is not None and before is not None and now != before else ""
+    moved = None if now is None or before is None else now - before
+    return margin_text(moved) if moved and math.isfinite(moved) else ""
 
 
 def value_text(value: object) -> str:

@@ -113,12 +113,15 @@ def _verdict_text(gate: Mapping[str, Any]) -> str:
     lines += ["| check | needed | got | margin | |", "|---|---|---|---|---|"]
     for check in gate["checks"]:
         mark = "waived" if check["waived"] else "passed" if check["passed"] else "warned" if check["warn"] else "**missed**"
-        numbers = " | ".join(_number(check[key]) for key in ("required", "value", "margin"))
+        required, margin = (_number(check[key]) for key in ("required", "margin"))
+        # A gate.json that is read back has null for a value that was no number.
+        value = _number(check["value"], none="not finite" if check["metric"] in gate["metrics"] else "none")
+        numbers = f"{required} | {value} | {margin}"
         lines.append(f"| {check['threshold']} | {numbers} | {mark} |")
     if gate["reasons"]:
         lines += ["", "Why not deploy:", "", *(f"- {reason}" for reason in gate["reasons"])]
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return f"{value:.6g}" if value is not None and math.isfinite(value) else "none"
+def _number(value: float | None, none: str = "none") -> str:
+    return f"{value:.6g}" if value is not None and math.isfinite(value) else none
