@@ -230,3 +230,10 @@ def test_as_data_it_is_json(comparison: Comparison, make_run: MakeRun) -> None:
     against = compare(runs, "val_acc", baseline=runs[0])
     check = json.loads(encode_json(comparison_as_dict(against, check_baseline(against, 0.1))))["baseline_check"]
     assert (check["worse"], check["run"], check["worse_by"]) == (True, "new", pytest.approx(0.4))
+
+
+@pytest.mark.parametrize("metric", ["val_$x$", "cost_$", r"a$\undefined{b}$"])
+def test_a_dollar_in_a_name_is_a_dollar(make_run: MakeRun, metric: str) -> None:
+    """No formula is made of it, which not every text is."""
+    runs = [make_run(f"r{seed}", {metric: [0.1, 0.2 + seed / 10]}, hparams={"seed": seed, "lr": 0.1}) for seed in range(3)]
+    assert f"best {metric}" in render_html(compare(runs, metric))

@@ -192,3 +192,12 @@ def test_a_value_that_is_no_number_was_recorded(tmp_path: Path, value: float, te
     rows = {row.name: (str(row.this), str(row.previous)) for row in report.changes.metrics}
     assert rows == {"val_acc": (text, "0.7"), "val_loss": ("0.4", text)}
     assert "+nan" not in html + render_markdown(report)
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
+    """In a chart too, whose library would make a formula of it."""
+    run = _run(tmp_path, "r", **{r"val_$\undefined$": [0.1, 0.2]})
+    gate = decision_as_dict(
+        judge(run, [fitgate.Threshold(r"$val_$\undefined$", ">=", 0.5), fitgate.Threshold(r"val_$\undefined$", ">=", 0.5)]), run.id
+    )
+    assert r"val_$\undefined$" in render_html(build_report(run, gate))

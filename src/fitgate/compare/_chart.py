@@ -142,7 +142,7 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str, *, 
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
     # Identifiers of one picture must not meet those of another in the page, and be the same for the same comparison.
-    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5}
+    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5, "text.parse_math": False}
     with mpl.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)

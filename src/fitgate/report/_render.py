@@ -6,9 +6,10 @@ import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fitgate._markdown import markdown
 from fitgate.report._model import Report
 from fitgate.report._plot import svg_of
-from fitgate.report._text import apart_text, change_text, exact, margin_text, markdown, number_text, rule_title, sparkline, value_text
+from fitgate.report._text import apart_text, change_text, exact, margin_text, number_text, rule_title, sparkline, value_text
 
 if TYPE_CHECKING:
     import jinja2

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["apart_text", "change_text", "exact", "margin_text", "markdown", "number_text", "rule_title", "sparkline", "value_text"]
+__all__ = ["apart_text", "change_text", "exact", "margin_text", "number_text", "rule_title", "sparkline", "value_text"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_MARKDOWN = re.compile(r"([\\`*\[\]|])")
 
 
 def number_text(value: float | None) -> str:
@@ -91,19 +88,6 @@ def rule_title(rule: str) -> str:
         'Loss not falling'
     """
     return rule.replace("_", " ").capitalize()
-
-
-def markdown(text: object) -> str:
-    r"""Text that Markdown takes literally, also in a table's cell.
-
-    Example:
-        >>> print(markdown("a|b *c*"))
-        a\|b \*c\*
-        >>> print(markdown("val_loss <= 0.1"))
-        val_loss &lt;= 0.1
-    """
-    # Angle brackets as entities: not every Markdown knows them behind a backslash (TensorBoard's doesn't).
-    return html.escape(_MARKDOWN.sub(r"\\\1", " ".join(str(text).split())), quote=False)
 
 
 def sparkline(values: Sequence[float], width: int = 32) -> str:
