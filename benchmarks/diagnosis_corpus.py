@@ -148,7 +148,7 @@ def train(settings: Settings, seed: int) -> Evidence:
         for name, value in (("val_loss", val_loss.item()), ("val_acc", val_accuracy)):
             points.setdefault(("validate", name), []).append((step, epoch, value))
     return Evidence(
-        curves={key: _curve(*key, rows) for key, rows in points.items() if settings.record_training or key[0] != "train"},
+        curves={key: _curve(*key, rows, settings) for key, rows in points.items() if settings.record_training or key[0] != "train"},
         hparams={key: value for key, value in asdict(settings).items() if key in ("lr", "momentum", "weight_decay", "dropout", "width", "batch", "epochs")},
         goals=(Goal(metric="val_acc", better_high=True, required=settings.goal * whole, text=f"val_acc >= {settings.goal * whole:g}"),),
         classes=classes,
@@ -197,6 +197,14 @@ def _share(schedule: str, share: float) -> float:
     return 1.0
 
 
-def _curve(stage: str, name: str, rows: list[tuple[int, int, float]]) -> Curve:
+def _curve(stage: str, name: str, rows: list[tuple[int, int, float]], settings: Settings) -> Curve:
     step, epoch, value = (np.array(column) for column in zip(*rows, strict=True))
-    return Curve(stage=stage, name=name, step=step - 1, global_step=step, epoch=epoch, value=value.astype(np.float64))
+    return Curve(
+        stage=stage,
+        name=name,
+        step=step - 1,
+        global_step=step,
+        epoch=epoch,
+        value=value.astype(np.float64),
+        samples=settings.val_samples if stage == "validate" else None,
+    )

@@ -30,6 +30,7 @@ class Curve:
         value: NaN and infinities included. Shape (n,).
         unit: how many of the recorded unit make one of these values': 100 for an accuracy that was recorded in percent and
             is a fraction here.
+        samples: how many samples each value was taken on, where the run recorded it; else None.
     """
 
     stage: str
@@ -39,6 +40,7 @@ class Curve:
     epoch: Ints
     value: Floats
     unit: float = 1.0
+    samples: int | None = None
 
     def __len__(self) -> int:
         return len(self.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitgate.diagnosis._evidence import Curve, Evidence, Goal
+from fitgate.diagnosis._names import loader_of
 from fitgate.gate import Threshold, parse_thresholds
 from fitgate.store import Run
+from fitgate.store._run_file import FitFacts
 
 __all__ = ["class_count", "curves_of", "goals_of", "goals_of_checks", "read_evidence"]
 
@@ -36,8 +39,9 @@ def read_evidence(run: Run, goals: Iterable[Goal] = (), *, classes: int | None =
     if judged_step is None and fit is not None:
         judged_step = checkpoint.global_step if checkpoint else fit.global_step
     modes = {checkpoint.monitor: checkpoint.mode == "max"} if checkpoint and checkpoint.monitor and checkpoint.mode else {}
+    curves = curves_of(run.metrics())
     return Evidence(
-        curves=curves_of(run.metrics()),
+        curves={key: _counted(curve, fit) for key, curve in curves.items()},
         hparams=run.hparams,
         goals=tuple(goals),
         classes=class_count(run.hparams) if classes is None else classes,
@@ -116,6 +120,17 @@ def goals_of_checks(checks: Iterable[Mapping[str, Any]]) -> tuple[Goal, ...]:
         )
         for check in checks
     )
+
+
+def _counted(curve: Curve, fit: FitFacts | None) -> Curve:
+    """A validation's curve with the number of its samples, where the fit validated on all of them and that is on record."""
+    if fit is None or fit.validation is None or curve.stage != "validate" or repr(fit.limit_val_batches) != "1.0":
+        return curve
+    sizes, loader = fit.validation.sizes, loader_of(curve.name)
+    if loader is None and len(sizes) != 1:
+        return curve
+    index = loader or 0
+    return replace(curve, samples=sizes[index]) if index < len(sizes) else curve
 
 
 def class_count(hparams: Mapping[str, Any]) -> int | None:

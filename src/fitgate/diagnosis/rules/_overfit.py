@@ -106,7 +106,7 @@ def _loss(pair: Pair) -> _Seen | None:
 def _accuracy(pair: Pair) -> _Seen | None:
     validation, train = _smoothed(pair)
     gap = train - validation
-    limit = np.where(train > GOOD, ACCURACY_GAP_WHEN_GOOD, ACCURACY_GAP) + chance_error(pair.validation.value)
+    limit = np.where(train > GOOD, ACCURACY_GAP_WHEN_GOOD, ACCURACY_GAP) + chance_error(pair.validation)
     over = gap >= limit
     if not over[-PATIENCE:].all():
         return None

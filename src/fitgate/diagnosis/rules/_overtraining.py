@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
+from fitgate.diagnosis._noise import samples_of
 from fitgate.diagnosis._pairs import headline
 from fitgate.diagnosis._smooth import number
 
@@ -20,12 +23,14 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: no gain of 0.01 for 10 validations (SageMaker Debugger, Overtraining). Of an accuracy that is one
     point in a hundred; of anything else, whose unit is unknown, 1 % of the best value so far.
-    Least evidence: 12 validations.
+    Least evidence: 12 validations; of an accuracy on 100 samples, of which one is such a gain.
     """
     pair = headline(evidence)
     if pair is None or len(pair.validation) < LEAST_VALIDATIONS:
         return NOT_ENOUGH
     curve = pair.validation
+    if pair.quantity == ACCURACY and (samples_of(curve) or math.inf) * GAIN < 1:
+        return NOT_ENOUGH
     sign = 1.0 if pair.better_high else -1.0
     best, since = float(curve.value[0]), 0
     for index, value in enumerate(curve.value.tolist()):

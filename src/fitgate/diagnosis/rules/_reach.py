@@ -9,6 +9,7 @@ import numpy as np
 from fitgate.diagnosis._evidence import Evidence, Floats, Goal
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
+from fitgate.diagnosis._noise import samples_of
 from fitgate.diagnosis._pairs import Pair, pairs, still_falling, still_learning
 from fitgate.diagnosis._saturation import Saturation, fit_saturation
 from fitgate.diagnosis._smooth import number, smooth
@@ -18,7 +19,7 @@ __all__ = ["OUT_OF_REACH", "WITHIN_REACH"]
 LEAST_VALIDATIONS = 10
 LEAST_FITTED = 8
 WELL_UNDER = 0.002
-"""The level must lie under the threshold by .002 of an accuracy, or .2 % of anything else: a fit knows no better."""
+"""The level must lie under the threshold by .002 of an accuracy, and by one validation sample, or .2 % of anything else: a fit knows no better."""
 STILL_BEST = 3
 """A metric that has fallen since its best point does not level off; its best must lie in what smoothing blurs of the end."""
 
@@ -82,7 +83,8 @@ def within_reach(evidence: Evidence) -> Outcome:
 
 def _falls_short(one: _Missed) -> bool:
     fit, required = one.fit, one.goal.required or 0.0
-    least = WELL_UNDER if one.pair.quantity == ACCURACY else WELL_UNDER * abs(required)
+    one_sample = 1 / samples if (samples := samples_of(one.pair.validation)) else 0.0
+    least = max(WELL_UNDER, one_sample) if one.pair.quantity == ACCURACY else WELL_UNDER * abs(required)
     return (required - fit.level_high if one.goal.better_high else fit.level_low - required) > least
 
 
