@@ -201,3 +201,34 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
         judge(run, [fitgate.Threshold(r"$val_$\undefined$", ">=", 0.5), fitgate.Threshold(r"val_$\undefined$", ">=", 0.5)]), run.id
     )
     assert r"val_$\undefined$" in render_html(build_report(run, gate))
+
+
+def test_what_stands_in_the_way_is_told_apart_from_checks_that_pass(tmp_path: Path) -> None:
+    """In a part of its own, before the checks; not there where nothing but checks decides."""
+    run = _run(tmp_path, "r", val_acc=[0.99])
+    gate = decision_as_dict(judge(run, ["val_acc >= 0.5"]), run.id)
+    reason = "interrupted: the fit was stopped by SIGTERM"
+    stopped = build_report(run, {**gate, "verdict": "improve", "reasons": [reason]})
+    for text in (render_html(stopped), render_markdown(stopped)):
+        assert (
+            text.index("What makes it an improve")
+            < text.rindex(reason)
+            < text.index("This alone is an improve")
+            < text.index("Best ever seen".lower() if text.startswith("#") else "Best ever seen")
+        )
+    missed = build_report(run, decision_as_dict(judge(run, ["val_acc >= 0.995"]), run.id))
+    assert "What makes it an improve" not in render_html(missed) + render_markdown(missed)
+
+
+def test_two_checks_are_both(tmp_path: Path) -> None:
+    """As one says it."""
+    run = _run(tmp_path, "r", val_acc=[0.99], val_loss=[0.1], val_f1=[0.9])
+    both = build_report(run, decision_as_dict(judge(run, ["val_acc >= 0.5", "val_loss <= 0.5"]), run.id))
+    assert both.headline.startswith("Both checks pass; the tightest is val_loss <= 0.5")
+    three = build_report(run, decision_as_dict(judge(run, ["val_acc >= 0.5", "val_loss <= 0.5", "val_f1 >= 0.5"]), run.id))
+    assert three.headline.startswith("All 3 checks pass")
+
+
+def test_the_legend_names_what_is_drawn(tmp_path: Path) -> None:
+    """Of a run that recorded no training there is no word of it."""
+    assert "</i>training" not in render_html(build_report(_run(tmp_path, "r", val_acc=[0.5, 0.7])))

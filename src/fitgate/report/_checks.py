@@ -44,7 +44,7 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
         return "Nobody has judged this run yet; this is what its curves show."
     if verdict == "deploy":
         return _passed([row for row in rows if not row.waived and not row.warn])
-    ineligible = [r for r in reasons if r not in {row.reason for row in rows}]
+    ineligible = _beside_checks(rows, reasons)
     if ineligible:
         more = f", and {len(ineligible) - 1} more" if len(ineligible) > 1 else ""
         return f"Not fit to be judged: {ineligible[0]}{more}."
@@ -54,6 +54,12 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
     first, count = blocking[0], len(blocking) - 1
     more = f" {'One more check fails' if count == 1 else f'{count} more checks fail'}." if count else ""
     return f"{_missed(first)}{more}"
+
+
+def _beside_checks(rows: Sequence[CheckRow], reasons: Sequence[str]) -> tuple[str, ...]:
+    """Reasons that no check gives: each alone makes an improve, whatever the numbers are."""
+    said = {row.reason for row in rows}
+    return tuple(reason for reason in reasons if reason not in said)
 
 
 def _missed(row: CheckRow) -> str:
@@ -75,7 +81,8 @@ def _passed(rows: Sequence[CheckRow]) -> str:
         return "Every check passes."
     if len(rows) == 1:
         return f"{tight.threshold} holds, with {tight.margin:.4g} to spare."
-    return f"All {len(rows)} checks pass; the tightest is {tight.threshold}, with {tight.margin:.4g} to spare."
+    every = "Both" if len(rows) == 2 else f"All {len(rows)}"  # noqa: PLR2004 - as one says it
+    return f"{every} checks pass; the tightest is {tight.threshold}, with {tight.margin:.4g} to spare."
 
 
 def _relative_margin(row: CheckRow) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fitgate.diagnosis import Diagnosis
 from fitgate.gate import Judged, Verdict
+from fitgate.summary import judged_text
 
 __all__ = ["Change", "Changes", "Chart", "CheckRow", "Line", "Mark", "Report", "Reproduce", "RunFacts"]
 
@@ -210,3 +211,24 @@ class Report:
     charts: tuple[Chart, ...] = ()
     changes: Changes = field(default_factory=Changes)
     reproduce: Reproduce = field(default_factory=Reproduce)
+
+    @property
+    def other_reasons(self) -> tuple[str, ...]:
+        """Reasons that no check gives: each alone makes an improve, whatever the numbers are."""
+        said = {row.reason for row in self.checks}
+        return tuple(reason for reason in self.reasons if reason not in said)
+
+    def has_line(self, role: str) -> bool:
+        """Whether some chart has a line of that role."""
+        return any(line.role == role for chart in self.charts for line in chart.lines)
+
+    @property
+    def has_band(self) -> bool:
+        """Whether some training line is drawn as means with a band."""
+        return any(line.low for chart in self.charts for line in chart.lines if line.role == "train")
+
+    @property
+    def judged_text(self) -> str:
+        """Which weights were judged, in words; empty where none were."""
+        judged = self.judged
+        return "" if judged is None else judged_text(judged.source, judged.global_step, judged.epoch)
