@@ -119,6 +119,7 @@ class Evidence:
         classes: how many classes the targets have; None when it isn't known.
         judged_step: the `global_step` of the weights that were judged; None when nothing was.
         watched: thresholds that only warn: they say which way is better, and nothing else.
+        ended: the run came to the end that it was to have; one that was interrupted, failed or goes on did not.
         modes: whether greater is better, by metric, where a checkpoint's monitor says so.
     """
 
@@ -128,4 +129,5 @@ class Evidence:
     watched: tuple[Goal, ...] = ()
     classes: int | None = None
     judged_step: int | None = None
+    ended: bool = True
     modes: Mapping[str, bool] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from fitgate.store._run_file import FitFacts
 __all__ = ["class_count", "curves_of", "goals_of", "goals_of_checks", "read_evidence"]
 
 _STRICT = (">", "<")
+_ENDED = ("completed", "deployed", "improve")
 _CLASS_COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_labels", "classes", "class_names", "labels")
 
 
@@ -46,6 +47,7 @@ def read_evidence(run: Run, goals: Iterable[Goal] = (), *, classes: int | None =
         goals=tuple(goals),
         classes=class_count(run.hparams) if classes is None else classes,
         judged_step=judged_step,
+        ended=run.state in _ENDED and not (fit is not None and (fit.interrupted or fit.failed)),
         modes=modes,
     )
 

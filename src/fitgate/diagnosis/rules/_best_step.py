@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitgate.diagnosis._evidence import Evidence
-from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
+from fitgate.diagnosis._finding import GO_ON, NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
 from fitgate.diagnosis._noise import samples_of
 from fitgate.diagnosis._pairs import Pair, headline
@@ -51,7 +51,8 @@ def too_early(evidence: Evidence) -> Outcome:
     if best.gain < best.least:
         return NOT_ENOUGH
     summary = f"{best.pair.validation.name} was best at step {best.step}, {best.share:.0%} of the way: it was still getting better, by {number(best.pair.validation.shown(best.gain))} in the last quarter."
-    try_ = ("Train longer: raise max_epochs by half", "Or reach the same sooner, with a higher learning rate")
+    longer = "Train longer: raise max_epochs by half" if evidence.ended else GO_ON
+    try_ = (longer, "Or reach the same sooner, with a higher learning rate")
     return [_finding(STOPPED_TOO_EARLY.name, best, summary, try_)]
 
 

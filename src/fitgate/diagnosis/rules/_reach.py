@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitgate.diagnosis._evidence import Evidence, Floats, Goal
-from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
+from fitgate.diagnosis._finding import GO_ON, NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
 from fitgate.diagnosis._noise import samples_of
 from fitgate.diagnosis._pairs import Pair, pairs, still_falling, still_learning
@@ -76,7 +76,7 @@ def within_reach(evidence: Evidence) -> Outcome:
             continue
         when, low, high = (max(int(v), int(steps[-1])) for v in (fit.crossing, fit.crossing_low, fit.crossing_high))
         summary = f"{one.pair.validation.name} is on its way: {one.goal.text} is expected at step {when} ({low} to {high}){_epochs(one.pair, when)}."
-        try_ = (f"Train on: max_epochs times {when / int(steps[-1]):.2g}",)
+        try_ = (f"Train on: max_epochs times {when / int(steps[-1]):.2g}" if evidence.ended else GO_ON,)
         return [_finding(WITHIN_REACH.name, one, summary, try_, problem=False)]
     return []
 
