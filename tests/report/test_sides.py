@@ -84,6 +84,23 @@ def test_the_last_run_is_one_of_the_same_name_where_there_is_one(tmp_path: Path)
     assert build_report(first).changes.previous is None
 
 
+def test_a_run_that_has_nothing_to_compare_with_is_passed_over(tmp_path: Path) -> None:
+    """One that failed before its first validation, or whose files are damaged, is not the last run; another name's stands in at last."""
+    other = _run(tmp_path, "b-1", age=9, name="b", val_acc=[0.2])
+    run = _run(tmp_path, "a-3", name="a", val_acc=[0.3])
+    _run(tmp_path, "a-2", age=1, name="a")
+    unlike = _run(tmp_path, "a-0", age=5, name="a", val_loss=[0.4])
+    _judge(run, ["val_acc >= 0.95"])
+    assert build_report(run).changes.previous == other.id
+    assert [r.id for r in [previous_run(run)] if r] == [unlike.id], "without a threshold any value will do"
+    before = _run(tmp_path, "a-1", age=4, name="a", val_acc=[0.25], val_f1=[0.2])
+    assert build_report(run).changes.previous == before.id
+    (segment,) = (Path(before.path) / "metrics").glob("*.parquet")
+    segment.write_bytes(b"no Parquet")
+    with pytest.warns(UserWarning, match=segment.name):
+        assert build_report(run).changes.previous == other.id
+
+
 def test_a_report_needs_no_local_files(tmp_path: Path) -> None:
     """From a store in another file system: the same report, and commands with that store's address."""
     root = tmp_path / "runs"

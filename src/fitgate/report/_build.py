@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fitgate.diagnosis import diagnose_evidence, goals_of_checks, read_evidence
-from fitgate.gate import Judged
+from fitgate.gate import ARTIFACT, Judged
 from fitgate.report._changes import champion_on_record, changes_of, judged_metrics
 from fitgate.report._charts import charts_of
 from fitgate.report._checks import check_rows, headline_of
@@ -35,7 +35,7 @@ def build_report(
         run: from any store.
         gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it; None reads the run's own. A run that
             nobody has judged gets a report without a verdict.
-        previous: the run to compare with; None takes the newest that began before this one in the same store.
+        previous: the run to compare with; None takes the newest that began before this one in the same store and has values of what is judged.
         champion: the manifest.json of the version to compare with; None takes what the gate says of the one that was live.
         git: `commit` and `dirty` of the code that trained; None takes what the run recorded.
         classes: how many classes the targets have; None takes it from the hyperparameters, where it stands.
@@ -63,7 +63,7 @@ def build_report(
     verdict = content.get("verdict") if content else None
     reasons = tuple((content or {}).get("reasons", ()))
     metrics = judged_metrics(run, content)
-    previous = previous or previous_run(run)
+    previous = previous or previous_run(run, [row.metric for row in rows if not row.metric.startswith(ARTIFACT)])
     champion = champion or champion_on_record(content)
     charts = charts_of(evidence, diagnosis.findings)
     return Report(
