@@ -80,16 +80,16 @@ def gate(
 
 
 def _judge_by(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None, allow: Sequence[str]) -> Decision:
-    from fitgate.export._champion import live_version  # noqa: PLC0415 - as below
+    from fitgate.export._champion import live_version, with_training_warnings  # noqa: PLC0415 - as below
     from fitgate.gate import judge  # noqa: PLC0415 - as above
 
     if live is None and any(t.is_relative for t in thresholds):
         message = f"{next(str(t) for t in thresholds if t.is_relative)!r} needs --champion MODEL_DIR, such as --champion deploy/model"
         raise ThresholdError(message)
     if live is None:
-        return judge(run, thresholds, allow=allow)
+        return with_training_warnings(judge(run, thresholds, allow=allow), run)
     decision = judge(run, thresholds, allow=allow, champion=live.metrics, champion_validation=live.validation)
-    return replace(decision, live=live_version(live))
+    return with_training_warnings(replace(decision, live=live_version(live)), run)
 
 
 def _judge_as_in_the_fit(run: Run, live: LiveValues | None, allow: Sequence[str]) -> Decision:

@@ -68,6 +68,11 @@ class Curve:
         return value if self.unit == 1 else float(f"{value * self.unit:.12g}")
 
     @property
+    def bad(self) -> Ints:
+        """Where the points that are no numbers stand. Shape (m,)."""
+        return np.flatnonzero(~np.isfinite(self.value))
+
+    @property
     def finite(self) -> Curve:
         """The points that are numbers."""
         return self.take(np.isfinite(self.value))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fitgate.errors import ThresholdError
-from fitgate.export._champion import live_version
+from fitgate.export._champion import live_version, with_training_warnings
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, OnRecord, judge
 from fitgate.registry import LiveValues
@@ -52,7 +52,7 @@ def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allo
     else:
         decision = _not_exported(decision)
     if live is not None:
-        return decision
+        return with_training_warnings(decision, run)
     if record.afterwards:
         decision = replace(decision, verdict="improve", reasons=(*decision.reasons, *record.afterwards))
     return replace(decision, warnings=record.warnings)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fitgate.diagnosis import training_warnings
 from fitgate.errors import RegistryError
 from fitgate.gate import Decision, LiveVersion, Threshold, judge
 from fitgate.registry import LiveValues, champion, read_current
 from fitgate.store import Run
 
-__all__ = ["Live", "judge_run", "live", "live_version"]
+__all__ = ["Live", "judge_run", "live", "live_version", "with_training_warnings"]
 
 _log = logging.getLogger("fitgate")
 
@@ -38,6 +39,13 @@ def judge_run(
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
     return decision, values
+
+
+def with_training_warnings(decision: Decision, run: Run) -> Decision:
+    """What a reader of a deploy should know of its training; an improve has a report that says it."""
+    if decision.verdict != "deploy":
+        return decision
+    return replace(decision, warnings=(*decision.warnings, *training_warnings(run, decision.judged.global_step)))
 
 
 def live_version(values: LiveValues) -> LiveVersion:
