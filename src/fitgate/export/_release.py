@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fitgate.export._champion import judge_run, live, with_training_warnings
 from fitgate.export._publication import Prepared
-from fitgate.export._stage import seal, stage
+from fitgate.export._stage import Staged, seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, Threshold, decision_as_dict
 from fitgate.store import Run
