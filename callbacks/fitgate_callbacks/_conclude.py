@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fitgate._files import encode_json, replace_file
-from fitgate.export import git_state
 from fitgate.gate import Decision, decision_as_dict
-from fitgate.registry import live_content
 from fitgate.report import Report, build_report, render_markdown, report_as_dict, write_report
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
@@ -38,7 +36,7 @@ def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version
         The content of report.json where the verdict is improve; None otherwise.
     """
     run_dir, gate = recorder.run_dir, decision_as_dict(decision, recorder.info.id)
-    report = _guarded("the report", lambda: _report(run_dir, gate, model_dir)) if decision.verdict == "improve" else None
+    report = _guarded("the report", lambda: _report(run_dir, gate)) if decision.verdict == "improve" else None
     page = _guarded("the report", lambda: write_report(report, run_dir / "improve")["html"]) if report is not None else None
     if any(run_dir.glob("events.out.tfevents.*")):
         _guarded("the decision for TensorBoard", lambda: _mirror(recorder, gate, report))
@@ -47,9 +45,9 @@ def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version
     return report_as_dict(report) if report is not None else None
 
 
-def _report(run_dir: Path, gate: dict[str, Any], model_dir: Path) -> Report:
+def _report(run_dir: Path, gate: dict[str, Any]) -> Report:
     run = Store(str(run_dir.parent)).run(run_dir.name)
-    return build_report(run, gate, champion=live_content(model_dir), git=git_state())
+    return build_report(run, gate)
 
 
 def _mirror(recorder: Recorder, gate: dict[str, Any], report: Report | None) -> None:

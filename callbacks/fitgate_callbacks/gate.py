@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fitgate.export import Prepared, check_artifact_thresholds, check_formats, needs_example, release
+from fitgate.export._champion import judge_run
 from fitgate.export._thresholds import without_artifact
-from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, judge, parse_thresholds
+from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, parse_thresholds
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._agreement import RankAgreement
@@ -203,7 +204,8 @@ class GateCallback(Callback):
             failed = f"{type(exception).__name__}: {exception}".rstrip(": ")
             recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
-        self.decision = without_artifact(judge(run, self._thresholds, allow=self._allow))
+        decision, _ = judge_run(run, self._thresholds, self._model_dir, self._allow)
+        self.decision = without_artifact(decision)
         write_gate(recorder, self.decision)
         self._conclude(recorder)
 

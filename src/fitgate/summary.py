@@ -25,8 +25,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["checks_table", "command_line", "decision_part", "labelled", "print_summary", "shown_path", "summary"]
+__all__ = ["checks_table", "command_line", "decision_part", "judged_text", "labelled", "print_summary", "shown_path", "summary"]
 
+END_OF_FIT = "end of fit"
 _INDENT = 2
 _LABEL_WIDTH = 13
 # Reversed: the letters have the colour of the terminal's ground, which a theme made for contrast.
@@ -34,6 +35,7 @@ _BADGES = {"deploy": "bold green reverse", "improve": "bold yellow reverse"}
 _STYLES = {"passed": "green", "missed": "red", "warned": "yellow", "waived": "dim"}
 _MARKS = {"passed": "✓", "missed": "✗", "warned": "!", "waived": "·"}
 _ASCII_MARKS = {"passed": "+", "missed": "x", "warned": "!", "waived": "-"}
+_WHATEVER = "This alone is an improve: checks that pass don't change it."
 
 
 def print_summary(
@@ -90,10 +92,17 @@ def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-
     verdict = content["verdict"]
     badge = Text(f" {verdict.upper()} ", _BADGES.get(verdict, "bold"))
     lines: list[RenderableType] = ["", Text.assemble(" " * _INDENT, badge, "  ", (run_id, "bold"), no_wrap=True, overflow="ignore"), ""]
-    others = [*_other_reasons(content), *content.get("warnings", ())]
-    lines += [_indented(Text(f"! {reason}", "yellow")) for reason in others] + [""] * bool(others)
-    lines += [checks_table(content.get("checks", ()), encoding=encoding), ""]
-    judged = _judged_text(content.get("judged") or {})
+    blocking, checks = _other_reasons(content), content.get("checks", ())
+    marks = _marks(encoding)
+    lines += [_indented(Text(f"{marks['missed']} {reason}", _STYLES["missed"])) for reason in blocking]
+    if blocking and any(check["passed"] for check in checks):
+        lines.append(_indented(Text(_WHATEVER, "dim")))
+    lines += [""] * bool(blocking)
+    warnings = content.get("warnings", ())
+    lines += [_indented(Text(f"{marks['warned']} {warning}", _STYLES["warned"])) for warning in warnings] + [""] * bool(warnings)
+    lines += [checks_table(checks, encoding=encoding), ""]
+    weights = content.get("judged") or {}
+    judged = judged_text(weights.get("source", END_OF_FIT), weights.get("global_step"), weights.get("epoch"))
     if judged:
         lines.append(labelled("judged", judged))
     return Group(*lines)
@@ -111,7 +120,7 @@ def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8"
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    marks = _MARKS if encoding.lower().startswith("utf") else _ASCII_MARKS
+    marks = _marks(encoding)
     for check in checks:
         outcome, value = _outcome(check), check.get("value")
         text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
@@ -132,6 +141,26 @@ def labelled(label: str, value: str) -> RenderableType:
     line = Text.assemble(" " * _INDENT, (label.ljust(_LABEL_WIDTH), "dim"), value, no_wrap=True, overflow="ignore")
     # In a group: a text that is printed by itself loses `no_wrap`, since rich joins it with what stands beside it.
     return Group(line)
+
+
+def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
+    """Which weights were judged: of a checkpoint the epoch in which it was saved, of the end of fit how many epochs came before.
+
+    Args:
+        source: as gate.json has it, such as `"best by val_acc"` or `"end of fit"`.
+        global_step: optimizer steps that those weights had seen; None when there are none.
+        epoch: as gate.json has it; epochs count from 0.
+
+    Example:
+        >>> judged_text("best by val_acc", 30, 2), judged_text("end of fit", 104, 3)
+        ('best by val_acc: epoch 2, step 30', 'end of fit: step 104, after 3 epochs')
+    """
+    if global_step is None:
+        return ""
+    if source == END_OF_FIT:
+        after = f", after {epoch} epoch{'s' if epoch > 1 else ''}" if epoch else ""
+        return f"{source}: step {global_step}{after}"
+    return f"{source}: {'' if epoch is None else f'epoch {epoch}, '}step {global_step}"
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:
@@ -158,6 +187,10 @@ def _indented(what: RenderableType) -> Padding:
     return Padding(what, (0, 0, 0, _INDENT), expand=False)
 
 
+def _marks(encoding: str) -> Mapping[str, str]:
+    return _MARKS if encoding.lower().startswith("utf") else _ASCII_MARKS
+
+
 def _outcome(check: Mapping[str, Any]) -> str:
     if check.get("waived"):
         return "waived"
@@ -170,13 +203,6 @@ def _other_reasons(content: Mapping[str, Any]) -> list[str]:
     """Why the numbers weren't judged at all, which no check says."""
     said = {check["reason"] for check in content.get("checks", ())}
     return [reason for reason in content.get("reasons", ()) if reason not in said]
-
-
-def _judged_text(judged: Mapping[str, Any]) -> str:
-    if judged.get("global_step") is None:
-        return ""
-    epoch = "" if judged.get("epoch") is None else f"epoch {judged['epoch']}, "
-    return f"{judged.get('source', 'end of fit')}: {epoch}step {judged['global_step']}"
 
 
 def _files_text(folder: Path) -> str:

@@ -164,3 +164,26 @@ def test_a_second_fit_of_the_same_trainer_begins_without_facts(tmp_path: Path) -
     assert seen
     assert set(seen) == {None}
     assert latest(tmp_path).info.fit is not None
+
+
+class SpoiltLater(Scripted):
+    """Its loss is NaN all through the third epoch, when the best weights are saved already."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self.current_epoch == 2 else loss
+
+
+def test_a_deploy_says_that_its_training_was_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The judged weights are sound and ship; decision, gate.json, summary and `fitgate gate` tell which loss, where first, and how often."""
+    gate, _ = fit(tmp_path, best(tmp_path), module=SpoiltLater())
+    assert gate.decision is not None
+    assert gate.decision.verdict == "deploy"
+    (warning,) = gate.decision.warnings
+    assert warning == "in training loss is nan at step 11, after the judged one; 5 of its 15 values are no numbers"
+    assert gate_file(tmp_path)["warnings"] == [warning]
+    assert "! in training loss is nan" in capsys.readouterr().out
+    for thresholds in ([], ["-t", "val_acc >= 0.5"]):
+        done = CliRunner().invoke(app, ["gate", "latest", *thresholds, "--root", str(tmp_path / "runs"), "--json"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["warnings"] == [warning]

@@ -141,3 +141,11 @@ def test_on_a_terminal_the_report_is_dressed_up(root: Path, invoke: Any) -> None
     assert "\x1b[" in done.stdout
     assert "# Improve" not in done.stdout
     assert "Improve: net" in done.stdout
+
+
+def test_a_piped_report_reads_as_it_was_written(root: Path, invoke: Any) -> None:
+    """No entities where a threshold has an angle bracket."""
+    done = invoke("report", "net-20261123-090000-sad-fox", "--root", root)
+    assert "val_acc >= 0.95" in done.stdout
+    assert "&gt;" not in done.stdout
+    assert "&lt;" not in done.stdout

@@ -1,6 +1,7 @@
 """`fitgate show`."""
 
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -131,3 +132,19 @@ def test_colours_leave_the_terminals_ground_alone() -> None:
     assert {"31", "32"} <= codes
     assert not codes & {"48", *map(str, range(40, 48)), *map(str, range(100, 108))}
     assert text.count("◆") == 2
+
+
+def test_a_step_that_people_are_shown_is_the_checkpoints(root: Path, invoke: Any) -> None:
+    """The same in show, report, compare and gate; only beside a point's own `step`, the loggers', is it called by its name."""
+    where = ("--root", root)
+    shown = next(m for m in json.loads(invoke("show", RUN, *where, "--json").stdout)["metrics"] if m["name"] == "val_acc")
+    assert (shown["best_step"], shown["best_global_step"]) == (29, 30)
+    assert re.search(r"val_acc +validate +4 +0\.8 +0\.9 ↑ +30", invoke("show", RUN, *where).stdout)
+    compared = json.loads(invoke("compare", RUN, "--metric", "val_acc", *where, "--json").stdout)["runs"][0]["best"]
+    assert compared == {"step": 29, "global_step": 30, "value": 0.9}
+    lines = invoke("compare", RUN, "--metric", "val_acc", *where).stdout.splitlines()
+    head, row = next((head, row) for head, row in itertools.pairwise(lines) if "at step" in head)
+    assert row[: head.index("at step") + len("at step")].split()[-1] == "30"
+    report = json.loads(invoke("report", RUN, *where, "--json").stdout)
+    assert next(check["best_step"] for check in report["checks"] if check["metric"] == "val_acc") == 30
+    assert json.loads(invoke("gate", RUN, "-t", "val_acc >= 0.8", *where, "--json").stdout)["judged"]["global_step"] == 30

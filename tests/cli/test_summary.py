@@ -3,6 +3,7 @@
 import io
 import shutil
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ def test_an_improve_says_why_and_where_the_report_lies() -> None:
     text = _printed(decision, width=160, report="runs/r/improve/report.html")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     assert lines[0].split() == ["IMPROVE", "r"]
-    assert lines[1] == "! interrupted: the fit was stopped by SIGTERM"
-    assert [line[0] for line in lines[2:6]] == ["✗", "✗", "·", "!"]
-    assert "misses by 0.05" in lines[2]
+    assert lines[1] == "✗ interrupted: the fit was stopped by SIGTERM"
+    assert lines[2] == "This alone is an improve: checks that pass don't change it."
+    assert [line[0] for line in lines[3:7]] == ["✗", "✗", "·", "!"]
+    assert "misses by 0.05" in lines[3]
     assert "not recorded for the judged weights" in text
     assert "runs/r/improve/report.html" in text
 
@@ -96,3 +98,25 @@ def test_a_command_can_be_run_whether_the_environment_is_active_or_not(monkeypat
     monkeypatch.chdir(scripts.parent)
     assert command_line("fitgate", "runs") == "bin/fitgate runs"
     assert command_line("no-such-script", "x") == "no-such-script x"
+
+
+def test_what_only_warns_does_not_look_like_what_blocks() -> None:
+    """Beside checks that all pass, too: the sign says whether it stood in the way."""
+    passed = evaluate(["val_acc >= 0.8"], METRICS)
+    warned = _printed(replace(passed, warnings=("the champion was validated on other data",)))
+    assert "! the champion was validated on other data" in warned
+    assert "improve" not in warned
+    blocked = _printed(evaluate(["val_acc >= 0.95"], METRICS, ineligible=["interrupted: the fit was stopped by SIGTERM"]))
+    assert "✗ interrupted" in blocked
+    assert "This alone" not in blocked, "where no check passes, nobody is misled"
+
+
+def test_the_end_of_fit_comes_after_epochs() -> None:
+    """Epochs count from 0: after three of them there is no epoch 3."""
+    for epochs, words in (
+        (3, "end of fit: step 104, after 3 epochs"),
+        (1, "end of fit: step 104, after 1 epoch"),
+        (0, "end of fit: step 104"),
+    ):
+        text = _printed(evaluate(["val_acc >= 0.8"], METRICS, judged=Judged(global_step=104, epoch=epochs)))
+        assert text.splitlines()[-3].split("judged", 1)[-1].strip() == words

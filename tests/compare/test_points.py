@@ -43,12 +43,12 @@ def random_run(root: Path, seed: int) -> fitgate.Run:
 
 
 def by_duckdb(root: Path, run: fitgate.Run, metric: str, stage: str) -> list[tuple[Any, ...]]:
-    """(step, value) of the points that count, by the rule as SQL says it."""
+    """(step, value, global_step) of the points that count, by the rule as SQL says it."""
     masks = " ".join(
         f"and not (attempt < {a.number} and global_step > {a.resumed_step})" for a in run.info.attempts if a.resumed_step is not None
     )
     query = f"""
-        select step, value from read_parquet('{root}/r/metrics/*.parquet')
+        select step, value, global_step from read_parquet('{root}/r/metrics/*.parquet')
         where rank = 0 and name = '{metric}' and stage = '{stage}' {masks}
         qualify attempt = max(attempt) over (partition by step) order by step
     """  # noqa: S608 - names of this test's own
@@ -64,16 +64,17 @@ def test_the_points_that_count_are_duckdbs(tmp_path: Path, seed: int) -> None:
         for stage in ("train", "validate"):
             rows = by_duckdb(tmp_path, run, metric, stage)
             series = points.series[stage]
-            finite = [(value, step) for step, value in rows if math.isfinite(value)]
+            finite = [(value, step) for step, value, _ in rows if math.isfinite(value)]
             assert (series.count, series.non_finite) == (len(rows), len(rows) - len(finite))
             assert series.highest is not None
             assert series.lowest is not None
             high, low = max(v for v, _ in finite), min(v for v, _ in finite)
             assert (series.highest.value, series.highest.step) == (high, min(s for v, s in finite if v == high))
             assert (series.lowest.value, series.lowest.step) == (low, min(s for v, s in finite if v == low))
-            assert series.last.step == rows[-1][0]
+            assert (series.last.step, series.last.global_step) == (rows[-1][0], rows[-1][2])
+            assert series.highest.global_step == next(g for step, _, g in rows if step == series.highest.step)
             assert series.last.value == pytest.approx(rows[-1][1], nan_ok=True)
-            np.testing.assert_array_equal(series.curve.steps, [step for step, _ in rows])
+            np.testing.assert_array_equal(series.curve.steps, [global_step for _, _, global_step in rows])
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -58,7 +58,7 @@ def test_the_leaderboard_fits_any_width(comparison: Comparison, width: int) -> N
     assert all("otter" in line or "live" in line for line in rows[1:])
     best = [row.best.value for row in comparison.rows if row.best]
     assert all(f"{value:.5g}" in line for value, line in zip(best, rows[1:], strict=True))
-    columns = {"step", "change", "curve", "state", "last", "group", "lr", "steps", "epochs", "time", "note"}
+    columns = {"at", "change", "curve", "state", "last", "group", "lr", "steps", "epochs", "time", "note"}
     shown = columns & set(lines[head].split())
     left_out = next((line for line in lines if line.startswith("no room for ")), "")
     assert shown | (columns & set(re.split(r"[ ,;]+", left_out))) == columns
@@ -68,7 +68,7 @@ def test_the_leaderboard_fits_any_width(comparison: Comparison, width: int) -> N
 def test_a_narrow_terminal_keeps_what_matters(comparison: Comparison) -> None:
     """At 80 columns with shortened ids: best, its step, the change from the baseline, the curve and the state."""
     head = next(line for line in printed(comparison, 80).splitlines() if re.match(r" +#  run", line))
-    assert {"#", "run", "best", "change", "step", "curve", "state"} <= set(head.split())
+    assert {"#", "run", "best", "change", "at", "step", "curve", "state"} <= set(head.split())
     assert "wide…quiet-otter" in printed(comparison, 80)
     assert "wide-20261123-084003-quiet-otter" in printed(comparison, 250)
 
@@ -220,13 +220,20 @@ def test_as_data_it_is_json(comparison: Comparison, make_run: MakeRun) -> None:
     assert (data["metric"], data["stage"], data["mode"], data["baseline"]) == ("val_acc", "validate", "max", comparison.baseline)
     assert [run["id"] for run in data["runs"]] == [row.facts.id for row in comparison.rows]
     first = data["runs"][0]
-    assert first["best"] == {"step": 60, "value": pytest.approx(0.63)}
+    assert first["best"] == {"step": 60, "global_step": 60, "value": pytest.approx(0.63)}
     assert first["hparams"] == {"lr": 0.1, "note": "a|b <b>*c*</b>", "net.width": 64, "seed": 3}
     gone = next(run for run in data["runs"] if run["id"] == "gone")
-    assert (gone["rank"], gone["best"], gone["last"], gone["non_finite"]) == (None, None, {"step": 20, "value": None}, 2)
+    assert (gone["rank"], gone["best"], gone["last"], gone["non_finite"]) == (None, None, {"step": 20, "global_step": 20, "value": None}, 2)
     assert [group["seeds"] for group in data["groups"]] == [4, 4]
     assert data["differences"][0]["verdict"] == "A is better"
     runs = [make_run("base", {"val_acc": [0.9]}), make_run("new", {"val_acc": [0.5]})]
     against = compare(runs, "val_acc", baseline=runs[0])
     check = json.loads(encode_json(comparison_as_dict(against, check_baseline(against, 0.1))))["baseline_check"]
     assert (check["worse"], check["run"], check["worse_by"]) == (True, "new", pytest.approx(0.4))
+
+
+@pytest.mark.parametrize("metric", ["val_$x$", "cost_$", r"a$\undefined{b}$"])
+def test_a_dollar_in_a_name_is_a_dollar(make_run: MakeRun, metric: str) -> None:
+    """No formula is made of it, which not every text is."""
+    runs = [make_run(f"r{seed}", {metric: [0.1, 0.2 + seed / 10]}, hparams={"seed": seed, "lr": 0.1}) for seed in range(3)]
+    assert f"best {metric}" in render_html(compare(runs, metric))

@@ -13,7 +13,14 @@ from fitgate.diagnosis import diagnose_evidence
 
 _SCRIPT = Path(__file__).parents[2] / "benchmarks" / "diagnosis_corpus.py"
 _SEED = 7
-_HEALTHY = ("healthy: SGD", "healthy: SGD, cosine", "healthy: Adam", "healthy: few validation samples")
+_HEALTHY = (
+    "healthy: SGD",
+    "healthy: SGD, cosine",
+    "healthy: Adam",
+    "healthy: few validation samples",
+    "healthy: in percent",
+    "healthy: fine-tuned, in percent",
+)
 _FAULTY = (
     "diverges to NaN",
     "learning rate far too low",
@@ -21,6 +28,8 @@ _FAULTY = (
     "overfits few samples",
     "underfits: a line where none will do",
     "oscillates",
+    "oscillates, in percent",
+    "underfits: a neck of 3, in percent",
     "plateau",
     "warms up past what it bears",
     "starts far off",

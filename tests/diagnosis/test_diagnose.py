@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fitgate
-from fitgate.diagnosis import Curve, Evidence, Goal, diagnose, diagnose_evidence, goals_of, read_evidence
+from fitgate.diagnosis import Curve, Diagnosis, Evidence, Goal, diagnose, diagnose_evidence, goals_of, goals_of_checks, read_evidence
 from fitgate.diagnosis._pairs import better_high, headline, pairs, windowed_train
 
 
@@ -170,3 +170,29 @@ def test_diagnosing_loads_no_heavy_library(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def _with_a_missed_threshold(*, warn: bool) -> Diagnosis:
+    """Weights that pass lie before the judged ones, training and validation rest under .97, and the margin is narrow."""
+    epochs = np.arange(1, 31)
+    accuracy = 0.9 - 0.6 * np.exp(-epochs / 4) + np.random.default_rng(2).normal(0, 0.02, 30)
+    accuracy[20] = 0.99
+    train = _curve("train", "train_acc", (10 * epochs).tolist(), (0.9 - 0.6 * np.exp(-epochs / 4)).tolist())
+    goal = Goal(metric="val_acc", better_high=True, required=0.97, text="val_acc >= 0.97 (warn)", warn=warn)
+    return diagnose_evidence(
+        _evidence(train, _curve("validate", "val_acc", (10 * epochs).tolist(), accuracy.tolist()), goals=(goal,), judged_step=300)
+    )
+
+
+def test_a_threshold_that_only_warns_is_no_goal() -> None:
+    """Nothing is in the way of what blocks nothing; it still says which way is better."""
+    assert "missed_checkpoint" in {f.rule for f in _with_a_missed_threshold(warn=False).findings}
+    warned = _with_a_missed_threshold(warn=True)
+    assert [f.rule for f in warned.findings if f.severity == "problem"] == []
+    assert {"missed_checkpoint", "underfit", "noise", "out_of_reach", "within_reach"} <= set(warned.not_enough_data)
+    assert goals_of([fitgate.Threshold("val_acc", ">=", 0.9, warn=True)])[0].warn
+    assert goals_of_checks([{"metric": "a", "op": ">=", "required": 1.0, "threshold": "a >= 1 (warn)", "warn": True}])[0].warn
+    low = Goal(metric="val_perplexity", better_high=False, required=3.0, text="", warn=True)
+    rising = _curve("validate", "val_perplexity", list(range(1, 21)), [1.0, *np.linspace(2.0, 9.0, 19).tolist()])
+    found = {f.rule for f in diagnose_evidence(_evidence(rising, goals=(low,), modes={"val_perplexity": True})).findings}
+    assert found == {"ran_too_long", "overtraining"}, "better low, as the threshold has it"

@@ -1,5 +1,6 @@
 """What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,23 @@ def test_the_last_run_is_one_of_the_same_name_where_there_is_one(tmp_path: Path)
     assert build_report(first).changes.previous is None
 
 
+def test_a_run_that_has_nothing_to_compare_with_is_passed_over(tmp_path: Path) -> None:
+    """One that failed before its first validation, or whose files are damaged, is not the last run; another name's stands in at last."""
+    other = _run(tmp_path, "b-1", age=9, name="b", val_acc=[0.2])
+    run = _run(tmp_path, "a-3", name="a", val_acc=[0.3])
+    _run(tmp_path, "a-2", age=1, name="a")
+    unlike = _run(tmp_path, "a-0", age=5, name="a", val_loss=[0.4])
+    _judge(run, ["val_acc >= 0.95"])
+    assert build_report(run).changes.previous == other.id
+    assert [r.id for r in [previous_run(run)] if r] == [unlike.id], "without a threshold any value will do"
+    before = _run(tmp_path, "a-1", age=4, name="a", val_acc=[0.25], val_f1=[0.2])
+    assert build_report(run).changes.previous == before.id
+    (segment,) = (Path(before.path) / "metrics").glob("*.parquet")
+    segment.write_bytes(b"no Parquet")
+    with pytest.warns(UserWarning, match=segment.name):
+        assert build_report(run).changes.previous == other.id
+
+
 def test_a_report_needs_no_local_files(tmp_path: Path) -> None:
     """From a store in another file system: the same report, and commands with that store's address."""
     root = tmp_path / "runs"
@@ -108,8 +126,9 @@ def test_little_to_show_is_still_a_report(tmp_path: Path, values: list[float]) -
     report = build_report(run)
     assert report.verdict == ("deploy" if len(values) > 1 and values[0] == 0 else "improve")
     assert {f.rule for f in report.diagnosis.findings} <= {"non_finite", "overtraining"}
-    assert ">nan</td>" not in render_html(report)
-    assert "| nan |" not in render_markdown(report)
+    spoilt = bool(values) and not np.isfinite(values[-1])
+    assert not spoilt or f">{values[-1]}</td>" in render_html(report)
+    assert ("| nan |" in render_markdown(report)) == (spoilt and bool(np.isnan(values[-1])))
     assert report_as_dict(report)["checks"][0]["best"] == (values[0] if values and np.isfinite(values[0]) else None)
 
 
@@ -149,16 +168,84 @@ def test_a_long_curve_is_thinned_and_its_spread_kept(tmp_path: Path) -> None:
 
 
 def test_git_and_the_checkpoint_are_in_how_to_reproduce(tmp_path: Path) -> None:
-    """Where they are known: from the caller, or from gate.json."""
+    """Where they are known: from the caller, or from run.json; with the command and the folder that the run was started by."""
     run = _run(tmp_path, "r", val_acc=[0.9])
     gate = {
         **decision_as_dict(judge(run, ["val_acc >= 0.95"]), run.id),
         "judged": {"global_step": 10, "epoch": 0, "checkpoint": "ckpt/a b.ckpt", "source": "x"},
     }
     git = {"commit": "0123abcd", "dirty": True}
-    for report in (build_report(run, gate, git=git), build_report(run, {**gate, "git": git})):
+    start = replace(run.info.attempts[0], command="python -m nets.train --lr 0.1", cwd="/home/a b", git=git)
+    write_run_info(Path(run.path), replace(run.info, attempts=(start,)))
+    recorded = fitgate.Store(str(tmp_path)).run("r")
+    for report in (build_report(run, gate, git=git), build_report(recorded, gate)):
         html = render_html(report)
         assert "git checkout 0123abcd" in html
         assert "not committed" in html
         assert "ckpt/a b.ckpt" in html
     assert "git checkout" not in render_html(build_report(run, gate))
+    report = build_report(recorded, gate)
+    for text in (render_html(report), render_markdown(report)):
+        assert text.index("cd &#39;/home/a b&#39;" if "<html" in text else "cd '/home/a b'") < text.index("python -m nets.train --lr 0.1")
+    content = report_as_dict(report)["reproduce"]
+    assert (content["cwd"], content["git"], content["commands"][0]) == ("/home/a b", git, ["python -m nets.train --lr 0.1", "train again"])
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_value_that_is_no_number_was_recorded(tmp_path: Path, value: float, text: str) -> None:
+    """In the headline, the checks and what changed; from the gate in memory and from the file, whose null stands for it, the same."""
+    _run(tmp_path, "before", age=2, val_acc=[0.5, 0.7], val_loss=[0.5, value])
+    run = _run(tmp_path, "r", val_acc=[0.5, value], val_loss=[0.5, 0.4])
+    decision = judge(run, ["val_acc >= 0.8", "val_loss <= 0.5", "val_f1 >= 0.5"])
+    in_memory = build_report(run, decision_as_dict(decision, run.id))
+    _judge(run, ["val_acc >= 0.8", "val_loss <= 0.5", "val_f1 >= 0.5"])
+    report = build_report(run)
+    assert report_as_dict(report) == report_as_dict(in_memory)
+    html = render_html(report)
+    assert html == render_html(in_memory)
+    assert html.count("not recorded for the judged weights") == 1, "of the metric that really was not"
+    assert report.headline == f"val_acc is {text}; at least 0.8 is needed. One more check fails."
+    assert [row.non_finite for row in report.checks] == [text, None, None]
+    rows = {row.name: (str(row.this), str(row.previous)) for row in report.changes.metrics}
+    assert rows == {"val_acc": (text, "0.7"), "val_loss": ("0.4", text)}
+    assert "+nan" not in html + render_markdown(report)
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
+    """In a chart too, whose library would make a formula of it."""
+    run = _run(tmp_path, "r", **{r"val_$\undefined$": [0.1, 0.2]})
+    gate = decision_as_dict(
+        judge(run, [fitgate.Threshold(r"$val_$\undefined$", ">=", 0.5), fitgate.Threshold(r"val_$\undefined$", ">=", 0.5)]), run.id
+    )
+    assert r"val_$\undefined$" in render_html(build_report(run, gate))
+
+
+def test_what_stands_in_the_way_is_told_apart_from_checks_that_pass(tmp_path: Path) -> None:
+    """In a part of its own, before the checks; not there where nothing but checks decides."""
+    run = _run(tmp_path, "r", val_acc=[0.99])
+    gate = decision_as_dict(judge(run, ["val_acc >= 0.5"]), run.id)
+    reason = "interrupted: the fit was stopped by SIGTERM"
+    stopped = build_report(run, {**gate, "verdict": "improve", "reasons": [reason]})
+    for text in (render_html(stopped), render_markdown(stopped)):
+        assert (
+            text.index("What makes it an improve")
+            < text.rindex(reason)
+            < text.index("This alone is an improve")
+            < text.index("Best ever seen".lower() if text.startswith("#") else "Best ever seen")
+        )
+    missed = build_report(run, decision_as_dict(judge(run, ["val_acc >= 0.995"]), run.id))
+    assert "What makes it an improve" not in render_html(missed) + render_markdown(missed)
+
+
+def test_two_checks_are_both(tmp_path: Path) -> None:
+    """As one says it."""
+    run = _run(tmp_path, "r", val_acc=[0.99], val_loss=[0.1], val_f1=[0.9])
+    both = build_report(run, decision_as_dict(judge(run, ["val_acc >= 0.5", "val_loss <= 0.5"]), run.id))
+    assert both.headline.startswith("Both checks pass; the tightest is val_loss <= 0.5")
+    three = build_report(run, decision_as_dict(judge(run, ["val_acc >= 0.5", "val_loss <= 0.5", "val_f1 >= 0.5"]), run.id))
+    assert three.headline.startswith("All 3 checks pass")
+
+
+def test_the_legend_names_what_is_drawn(tmp_path: Path) -> None:
+    """Of a run that recorded no training there is no word of it."""
+    assert "</i>training" not in render_html(build_report(_run(tmp_path, "r", val_acc=[0.5, 0.7])))

@@ -69,14 +69,9 @@ def _row(run: Run) -> Row:
 
     gate = read_gate(run) or {}
     asked = [check["metric"] for check in gate.get("checks", ())]
-    table = run.metrics(asked) if asked else run.metrics(stage="validate")
-    if not table.num_rows:
-        table = run.metrics()
+    ends = (run.last_values(asked) if asked else run.last_values(stage="validate")) or run.last_values()
     # Of one name in several stages, the validation's stands, as in the gate.
-    # The table is sorted by step: of a million points, arrow takes the last of each curve.
-    ends = table.select(["name", "stage", "value"]).group_by(["name", "stage"], use_threads=False).aggregate([("value", "last")])
-    ordered = sorted(ends.to_pylist(), key=lambda point: _STAGES.index(point["stage"]))
-    last = {point["name"]: point["value_last"] for point in ordered}
+    last = {name: ends[stage, name] for stage, name in sorted(ends, key=lambda series: _STAGES.index(series[0]))}
     first = [name for name in asked if name in last]
     return Row(run=run, verdict=gate.get("verdict"), last={name: last[name] for name in [*first, *(n for n in last if n not in first)]})
 

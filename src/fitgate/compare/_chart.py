@@ -121,7 +121,7 @@ def _draw(axes: Axes, strokes: Sequence[_Stroke], limits: Limits | None) -> None
         axes.plot(curve.steps, curve.values, color=colour, linewidth=width, zorder=2 + depth / len(strokes), **style)
         if stroke.front and stroke.best is not None:
             ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": _COLOURS["card"], "markeredgecolor": colour, "markeredgewidth": 1.8}
-            axes.plot([stroke.best.step], [stroke.best.value], marker="o", linestyle="none", zorder=5, **ring)
+            axes.plot([stroke.best.global_step], [stroke.best.value], marker="o", linestyle="none", zorder=5, **ring)
     if limits is not None:
         axes.set_xlim(*limits[0])
         axes.set_ylim(*limits[1])
@@ -135,14 +135,14 @@ def _spans_decades(curves: Sequence[Curve]) -> bool:
     return bool(len(values) and values.min() > 0 and values.max() / values.min() >= _LOG_FROM)
 
 
-def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str, *, x_label: str = "step") -> str:
+def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str, *, x_label: str = "optimizer step") -> str:
     # A plotting library takes a second to load; only who draws waits for it.
     import matplotlib as mpl  # noqa: PLC0415 - see above
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - see above
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
     # Identifiers of one picture must not meet those of another in the page, and be the same for the same comparison.
-    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5}
+    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5, "text.parse_math": False}
     with mpl.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)

@@ -100,7 +100,7 @@ def standing(facts: RunFacts) -> str:
 def _wanted(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[float, Column]]:
     """Further columns in the order to show, each with its urgency: less is sooner."""
     found = [
-        (0.0, _texts("step", rows, lambda r: "–" if r.best is None else str(r.best.step))),
+        (0.0, _texts("at step", rows, lambda r: "–" if r.best is None else str(r.best.global_step))),
         (4.0, _numbers("last", rows, lambda r: None if r.series is None else r.series.last.value)),
         (2.0, Column(title="curve", cells=tuple(_curve(row) for row in rows))),
         (3.0, Column(title="state", cells=tuple(standing(row.facts) for row in rows))),

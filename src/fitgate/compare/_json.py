@@ -54,7 +54,7 @@ def _row(row: Row, differing: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _point(point: Point | None) -> dict[str, Any] | None:
-    return {"step": point.step, "value": point.value} if point else None
+    return {"step": point.step, "global_step": point.global_step, "value": point.value} if point else None
 
 
 def _group(group: Group) -> dict[str, Any]:

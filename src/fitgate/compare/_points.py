@@ -18,20 +18,21 @@ import pyarrow.parquet as pq
 from fitgate.compare._extent import Extent, epochs_in, extent_of, seconds_in, steps_in
 from fitgate.compare._record import Point, RunPoints, Series
 from fitgate.compare._row_groups import LABELS, columns_to_read, file_paths, holds, labels_in, open_file, split, statistics_of
-from fitgate.compare._thin import thin
+from fitgate.compare._thin import one_value_a_step, thin
 from fitgate.store import Run
 from fitgate.store._run_file import Attempt
 
 __all__ = ["read_names", "read_points", "series_of"]
 
-_AXES = ["step", "value"]
+_AXES = ["step", "global_step", "value"]
+Ints = npt.NDArray[np.int64]
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError)
 
 
 def read_points(run: Run, metric: str) -> RunPoints:
     """Read one metric in all its stages, and how far the run got. A damaged file makes a `problem`, not an error."""
     attempts = run.info.attempts
-    columns = [*_AXES, *(["attempt", "global_step"] if len(attempts) > 1 else [])]
+    columns = [*_AXES, *(["attempt"] if len(attempts) > 1 else [])]
     parts: dict[str, list[dict[str, Any]]] = {}
     extents: list[Extent] = []
     path = run.path
@@ -67,15 +68,24 @@ def read_names(run: Run) -> set[tuple[str, str]]:
     return found
 
 
-def series_of(steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Series | None:
+def series_of(steps: Ints, global_steps: Ints, values: npt.NDArray[np.float64]) -> Series | None:
     """Reduce one metric's points, ascending by step; None when there is none.
+
+    Args:
+        steps: the loggers'. Shape (n,).
+        global_steps: optimizer steps taken by then. Shape (n,).
+        values: shape (n,).
 
     Example:
         >>> import math
-        >>> series = series_of(np.array([0, 1, 2]), np.array([0.5, 0.9, math.nan]))
+        >>> series = series_of(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0.5, 0.9, math.nan]))
         >>> series.highest, series.last.step
-        (Point(step=1, value=0.9), 2)
+        (Point(step=1, global_step=2, value=0.9), 2)
     """
+
+    def point(at: int) -> Point:
+        return Point(step=int(steps[at]), global_step=int(global_steps[at]), value=float(values[at]))
+
     if not len(values):
         return None
     finite = np.isfinite(values)
@@ -83,16 +93,14 @@ def series_of(steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> 
     lowest = highest = None
     if count:
         low, high = (values, values) if count == len(values) else (np.where(finite, values, np.inf), np.where(finite, values, -np.inf))
-        at_low, at_high = int(low.argmin()), int(high.argmax())
-        lowest = Point(step=int(steps[at_low]), value=float(values[at_low]))
-        highest = Point(step=int(steps[at_high]), value=float(values[at_high]))
+        lowest, highest = point(int(low.argmin())), point(int(high.argmax()))
     return Series(
         count=len(values),
         non_finite=len(values) - count,
         lowest=lowest,
         highest=highest,
-        last=Point(step=int(steps[-1]), value=float(values[-1])),
-        curve=thin(steps, values),
+        last=point(-1),
+        curve=thin(*one_value_a_step(global_steps, values)),
     )
 
 
@@ -104,22 +112,22 @@ def _names_in(file: pq.ParquetFile, group: int) -> set[tuple[str, str]]:
     return labels_in(file.read_row_group(group, columns=LABELS, use_threads=False))
 
 
-def _effective(parts: Sequence[dict[str, Any]], attempts: Sequence[Attempt]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The points that count, ascending by step: the rule of `Run.metrics`."""
+def _effective(parts: Sequence[dict[str, Any]], attempts: Sequence[Attempt]) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
+    """The points that count, ascending by step: the rule of `Run.metrics`. Steps, global steps, values."""
     arrays = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
-    steps, values = arrays["step"], arrays["value"]
+    steps, global_step, values = arrays["step"], arrays["global_step"], arrays["value"]
     if "attempt" in arrays:
-        attempt, global_step = arrays["attempt"], arrays["global_step"]
+        attempt = arrays["attempt"]
         keep = np.ones(len(steps), dtype=bool)
         for later in attempts:
             if later.resumed_step is not None:
                 keep &= ~((attempt < later.number) & (global_step > later.resumed_step))
-        steps, values, attempt = steps[keep], values[keep], attempt[keep]
+        steps, global_step, values, attempt = steps[keep], global_step[keep], values[keep], attempt[keep]
         order = np.lexsort((attempt, steps))
-        steps, values = steps[order], values[order]
+        steps, global_step, values = steps[order], global_step[order], values[order]
         latest = np.append(steps[1:] != steps[:-1], True) if len(steps) else np.array([], dtype=bool)
-        return steps[latest], values[latest]
+        return steps[latest], global_step[latest], values[latest]
     if len(steps) > 1 and not bool((steps[1:] > steps[:-1]).all()):
         order = np.argsort(steps, kind="stable")
-        steps, values = steps[order], values[order]
-    return steps, values
+        steps, global_step, values = steps[order], global_step[order], values[order]
+    return steps, global_step, values

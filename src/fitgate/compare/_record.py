@@ -19,9 +19,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One value of the metric, at the step that Lightning's own loggers use for it."""
+    """One value of the metric.
+
+    Attributes:
+        step: the x-axis that Lightning's own loggers use for it.
+        global_step: the optimizer steps taken by then, which is what a checkpoint counts and what people are shown.
+    """
 
     step: int
+    global_step: int
     value: float
 
 
@@ -30,7 +36,7 @@ class Curve:
     """A line to draw: every point, or of a long series the mean over equal stretches of it.
 
     Attributes:
-        steps: ascending. Shape (n,).
+        steps: optimizer steps, ascending. Shape (n,).
         values: NaN where a stretch holds no finite value. Shape (n,).
         low, high: of a group, the lowest and the highest of its runs. Shape (n,); empty for a single run.
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fitgate._markdown import markdown
 from fitgate.compare._baseline import BaselineCheck
 from fitgate.compare._chart import COLOURED, DRAWN, Limits, colours_of, curves_svg, finish_of, groups_svg, seeds_svg
 from fitgate.compare._columns import standing
@@ -15,7 +16,7 @@ from fitgate.compare._record import Curve
 from fitgate.compare._text import differences_text, groups_cells, headline, metric_text, unranked_text
 from fitgate.compare._thin import MOST_POINTS
 from fitgate.compare._words import duration, number, undated
-from fitgate.report._text import margin_text, markdown, value_text
+from fitgate.report._text import margin_text, value_text
 
 if TYPE_CHECKING:
     import jinja2

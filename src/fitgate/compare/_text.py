@@ -34,7 +34,7 @@ def headline(comparison: Comparison, check: BaselineCheck | None = None) -> str:
     metric = comparison.metric.name
     if not best or best[0].best is None:
         return f"No run has a finite {metric}"
-    value = f"{number(best[0].best.value)} at step {best[0].best.step}"
+    value = f"{number(best[0].best.value)} at step {best[0].best.global_step}"
     if len(best) > 1:
         return f"{counted(len(best), 'run')} share the best {metric}, {number(best[0].best.value)}"
     return f"{undated(best[0].facts.id)} is best: {metric} {value}"

@@ -7,9 +7,27 @@ import numpy.typing as npt
 
 from fitgate.compare._record import Curve
 
-__all__ = ["MOST_POINTS", "thin"]
+__all__ = ["MOST_POINTS", "one_value_a_step", "thin"]
 
 MOST_POINTS = 300
+
+
+def one_value_a_step(
+    steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Ascending steps, each once: where several values stand at one, such as a validation's batches, the mean of the finite ones.
+
+    Example:
+        >>> one_value_a_step(np.array([4, 4, 8]), np.array([1.0, 3.0, 5.0]))[1].tolist()
+        [2.0, 5.0]
+    """
+    if len(steps) < 2 or bool((steps[1:] > steps[:-1]).all()):  # noqa: PLR2004 - one point has no neighbour
+        return steps, values
+    found, place = np.unique(steps, return_inverse=True)
+    finite = np.isfinite(values)
+    counts = np.bincount(place[finite], minlength=len(found))
+    sums = np.bincount(place[finite], weights=values[finite], minlength=len(found))
+    return found, np.divide(sums, counts, out=np.full(len(found), np.nan), where=counts > 0)
 
 
 def thin(steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], most: int = MOST_POINTS) -> Curve:

@@ -8,6 +8,7 @@ from fitgate.diagnosis._diagnose import diagnose, diagnose_evidence
 from fitgate.diagnosis._evidence import Curve, Evidence, Goal
 from fitgate.diagnosis._finding import Diagnosis, Finding, Rule, Suggestion
 from fitgate.diagnosis._read import curves_of, goals_of, goals_of_checks, read_evidence
+from fitgate.diagnosis._training import training_warnings
 from fitgate.diagnosis.rules import RULES
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "goals_of",
     "goals_of_checks",
     "read_evidence",
+    "training_warnings",
 ]

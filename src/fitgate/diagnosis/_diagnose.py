@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import Diagnosis, Finding, NotEnough
 from fitgate.diagnosis._read import goals_of, read_evidence
 from fitgate.diagnosis._suggest import suggest
+from fitgate.diagnosis._units import in_fractions
 from fitgate.diagnosis.rules import RULES
 from fitgate.gate import Threshold
 from fitgate.store import Run
@@ -51,7 +53,12 @@ def diagnose(
 
 
 def diagnose_evidence(evidence: Evidence) -> Diagnosis:
-    """The same, of evidence that is already read: a pure function."""
+    """The same, of evidence that is already read: a pure function.
+
+    Args:
+        evidence: in the units of the run: an accuracy may be a fraction or in percent.
+    """
+    evidence = _without_warnings(in_fractions(evidence))
     outcomes = {rule.name: rule.look(evidence) for rule in RULES}
     found = [f for outcome in outcomes.values() if not isinstance(outcome, NotEnough) for f in outcome]
     findings = tuple(sorted((f for f in found if not _explained(f, found)), key=_strength))
@@ -60,6 +67,12 @@ def diagnose_evidence(evidence: Evidence) -> Diagnosis:
         not_enough_data=tuple(name for name, outcome in outcomes.items() if isinstance(outcome, NotEnough)),
         suggestions=suggest(findings, evidence),
     )
+
+
+def _without_warnings(evidence: Evidence) -> Evidence:
+    """A threshold that only warns is nothing that the run must reach."""
+    goals, watched = (tuple(goal for goal in evidence.goals if goal.warn == warn) for warn in (False, True))
+    return replace(evidence, goals=goals, watched=(*evidence.watched, *watched))
 
 
 def _explained(finding: Finding, found: Sequence[Finding]) -> bool:

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from fitgate.diagnosis._evidence import Evidence
 
-__all__ = ["NOT_ENOUGH", "Diagnosis", "Finding", "NotEnough", "Outcome", "Rule", "Severity", "Suggestion"]
+__all__ = ["GO_ON", "NOT_ENOUGH", "Diagnosis", "Finding", "NotEnough", "Outcome", "Rule", "Severity", "Suggestion"]
 
 Severity = Literal["problem", "hint"]
 _MOST_TO_TRY = 2
+GO_ON = "Go on from its last checkpoint: trainer.fit(…, ckpt_path=…)"
+"""Of a run that did not come to its end, in the place of a greater length."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ACCURACY", "LOSS", "better_high_by_name", "is_learning_rate", "is_loss_like", "on_validation_data", "quantity_of", "split_name"]
+__all__ = [
+    "ACCURACY",
+    "LOSS",
+    "better_high_by_name",
+    "is_learning_rate",
+    "is_loss_like",
+    "loader_of",
+    "on_validation_data",
+    "quantity_of",
+    "split_name",
+]
 
 LOSS = "loss"
 ACCURACY = "acc"
@@ -47,6 +57,17 @@ def quantity_of(name: str) -> str:
     words = _words(_LOADER.sub("", split_name(name)[0]))
     kept = [_SAME.get(w, w) for w in words if w not in _TRAIN_WORDS | _VALIDATION_WORDS]
     return " ".join(kept) or name
+
+
+def loader_of(name: str) -> int | None:
+    """Which of several dataloaders a metric was measured on; None where the name doesn't say.
+
+    Example:
+        >>> loader_of("val_acc/dataloader_idx_1"), loader_of("val_acc")
+        (1, None)
+    """
+    match = _LOADER.search(name)
+    return int(match[1]) if match else None
 
 
 def on_validation_data(name: str, stage: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fitgate.diagnosis._evidence import Curve, Evidence, Floats
-from fitgate.diagnosis._names import LOSS, better_high_by_name, is_learning_rate, on_validation_data, quantity_of, split_name
+from fitgate.diagnosis._names import ACCURACY, LOSS, better_high_by_name, is_learning_rate, on_validation_data, quantity_of, split_name
 from fitgate.diagnosis._smooth import scatter
+from fitgate.diagnosis._units import may_be_share
 
 __all__ = [
     "Pair",
@@ -48,7 +49,7 @@ class Pair:
 
 def better_high(evidence: Evidence, name: str) -> bool:
     """Whether greater is better: from the metric's own threshold, else the checkpoint's monitor, else its name."""
-    for goal in evidence.goals:
+    for goal in (*evidence.goals, *evidence.watched):
         if goal.metric == name:
             return goal.better_high
     mode = evidence.modes.get(name)
@@ -89,14 +90,14 @@ def headline(evidence: Evidence) -> Pair | None:
 
 
 def pair_of(evidence: Evidence, curve: Curve) -> Pair:
-    """A validation curve with its partner."""
+    """A validation curve with its partner. An accuracy that is no share is a count: no rule knows what is much of it."""
     quantity = quantity_of(curve.name)
-    return Pair(
-        quantity=quantity,
-        better_high=better_high(evidence, curve.name),
-        validation=_one_point_a_step(curve.finite),
-        train=train_curve(evidence, quantity),
-    )
+    validation, train = _one_point_a_step(curve.finite), train_curve(evidence, quantity)
+    if quantity == ACCURACY and not may_be_share(validation):
+        quantity, train = curve.name, None
+    if quantity == ACCURACY and train is not None and not may_be_share(train):
+        train = None
+    return Pair(quantity=quantity, better_high=better_high(evidence, curve.name), validation=validation, train=train)
 
 
 def still_falling(evidence: Evidence) -> bool:
@@ -187,9 +188,8 @@ def _one_point_a_step(curve: Curve) -> Curve:
         return curve
     steps, first, inverse = np.unique(curve.global_step, return_index=True, return_inverse=True)
     means = np.bincount(inverse, weights=curve.value) / np.bincount(inverse)
-    return Curve(
-        stage=curve.stage,
-        name=curve.name,
+    return replace(
+        curve,
         step=curve.step[first],
         global_step=steps,
         epoch=curve.epoch[first],

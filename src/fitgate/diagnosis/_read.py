@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitgate.diagnosis._evidence import Curve, Evidence, Goal
+from fitgate.diagnosis._names import loader_of
 from fitgate.gate import Threshold, parse_thresholds
 from fitgate.store import Run
+from fitgate.store._run_file import FitFacts
 
 __all__ = ["class_count", "curves_of", "goals_of", "goals_of_checks", "read_evidence"]
 
 _STRICT = (">", "<")
+_ENDED = ("completed", "deployed", "improve")
 _CLASS_COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_labels", "classes", "class_names", "labels")
 
 
@@ -36,12 +40,14 @@ def read_evidence(run: Run, goals: Iterable[Goal] = (), *, classes: int | None =
     if judged_step is None and fit is not None:
         judged_step = checkpoint.global_step if checkpoint else fit.global_step
     modes = {checkpoint.monitor: checkpoint.mode == "max"} if checkpoint and checkpoint.monitor and checkpoint.mode else {}
+    curves = curves_of(run.metrics())
     return Evidence(
-        curves=curves_of(run.metrics()),
+        curves={key: _counted(curve, fit) for key, curve in curves.items()},
         hparams=run.hparams,
         goals=tuple(goals),
         classes=class_count(run.hparams) if classes is None else classes,
         judged_step=judged_step,
+        ended=run.state in _ENDED and not (fit is not None and (fit.interrupted or fit.failed)),
         modes=modes,
     )
 
@@ -81,7 +87,7 @@ def goals_of(thresholds: Iterable[str | Threshold], champion: Mapping[str, float
 
     Example:
         >>> goals_of(["val_acc >= 0.8"])
-        (Goal(metric='val_acc', better_high=True, required=0.8, text='val_acc >= 0.8', strict=False),)
+        (Goal(metric='val_acc', better_high=True, required=0.8, text='val_acc >= 0.8', strict=False, warn=False),)
     """
     given = [thresholds] if isinstance(thresholds, str | Threshold) else list(thresholds)
     goals = []
@@ -91,7 +97,14 @@ def goals_of(thresholds: Iterable[str | Threshold], champion: Mapping[str, float
             required = threshold.value.bound((champion or {})[threshold.metric])
         strict = threshold.op in _STRICT
         goals.append(
-            Goal(metric=threshold.metric, better_high=threshold.better_high, required=required, text=str(threshold), strict=strict)
+            Goal(
+                metric=threshold.metric,
+                better_high=threshold.better_high,
+                required=required,
+                text=str(threshold),
+                strict=strict,
+                warn=threshold.warn,
+            )
         )
     return tuple(goals)
 
@@ -105,9 +118,21 @@ def goals_of_checks(checks: Iterable[Mapping[str, Any]]) -> tuple[Goal, ...]:
             required=None if check.get("required") is None else float(check["required"]),
             text=str(check["threshold"]),
             strict=check["op"] in _STRICT,
+            warn=bool(check.get("warn")),
         )
         for check in checks
     )
+
+
+def _counted(curve: Curve, fit: FitFacts | None) -> Curve:
+    """A validation's curve with the number of its samples, where the fit validated on all of them and that is on record."""
+    if fit is None or fit.validation is None or curve.stage != "validate" or repr(fit.limit_val_batches) != "1.0":
+        return curve
+    sizes, loader = fit.validation.sizes, loader_of(curve.name)
+    if loader is None and len(sizes) != 1:
+        return curve
+    index = loader or 0
+    return replace(curve, samples=sizes[index]) if index < len(sizes) else curve
 
 
 def class_count(hparams: Mapping[str, Any]) -> int | None:

@@ -59,6 +59,8 @@ def suggest(findings: Sequence[Finding], evidence: Evidence) -> tuple[Suggestion
     chosen: dict[str, Suggestion] = {}
     for finding in findings:
         for kind, factor in _changes(finding):
+            if kind == "length" and not evidence.ended:
+                continue  # how long it was is not how long it was to be
             for name, value in _parameters(kind, evidence.hparams):
                 fitting = min(factor, _MOST_DROPOUT / value) if kind == "dropout" and value else factor
                 if name not in chosen and _changes_it(kind, value, factor, fitting):

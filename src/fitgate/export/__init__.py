@@ -10,7 +10,6 @@ The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
-from fitgate.export._git import git_state
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
 from fitgate.export._publication import Prepared, release
@@ -34,7 +33,6 @@ __all__ = [
     "example_from_batch",
     "few_samples",
     "fits_forward",
-    "git_state",
     "has_forward",
     "load_checkpoint",
     "needs_example",

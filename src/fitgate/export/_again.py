@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fitgate.errors import ThresholdError
+from fitgate.export._champion import live_version, with_training_warnings
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, OnRecord, judge
 from fitgate.registry import LiveValues
@@ -43,6 +44,7 @@ def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allo
         champion=champion,
         champion_validation=live.validation if live is not None else None,
     )
+    decision = replace(decision, live=record.live if live is None else live_version(live))
     if live is None and record.champion_unreadable:
         decision = replace(decision, verdict="improve", reasons=(*record.champion_unreadable, *decision.reasons))
     if record.artifact:
@@ -50,7 +52,7 @@ def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allo
     else:
         decision = _not_exported(decision)
     if live is not None:
-        return decision
+        return with_training_warnings(decision, run)
     if record.afterwards:
         decision = replace(decision, verdict="improve", reasons=(*decision.reasons, *record.afterwards))
     return replace(decision, warnings=record.warnings)

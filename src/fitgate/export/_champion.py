@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fitgate.diagnosis import training_warnings
 from fitgate.errors import RegistryError
-from fitgate.gate import Decision, Threshold, judge
+from fitgate.gate import Decision, LiveVersion, Threshold, judge
 from fitgate.registry import LiveValues, champion, read_current
 from fitgate.store import Run
 
-__all__ = ["Live", "judge_run", "live"]
+__all__ = ["Live", "judge_run", "live", "live_version", "with_training_warnings"]
 
 _log = logging.getLogger("fitgate")
 
@@ -33,9 +34,23 @@ def judge_run(
     live, unknown = _values_asked_for(model_dir, thresholds)
     values = live.metrics if live is not None else None
     decision = judge(run, thresholds, allow=allow, champion=values, champion_validation=live.validation if live is not None else None)
+    if live is not None:
+        decision = replace(decision, live=live_version(live))
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
     return decision, values
+
+
+def with_training_warnings(decision: Decision, run: Run) -> Decision:
+    """What a reader of a deploy should know of its training; an improve has a report that says it."""
+    if decision.verdict != "deploy":
+        return decision
+    return replace(decision, warnings=(*decision.warnings, *training_warnings(run, decision.judged.global_step)))
+
+
+def live_version(values: LiveValues) -> LiveVersion:
+    """What gate.json keeps of the version that a run was held against."""
+    return LiveVersion(version=values.version, run_id=values.run_id, metrics=values.metrics)
 
 
 def live(model_dir: Path) -> Live:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitgate.export._champion import judge_run, live
+from fitgate.export._champion import judge_run, live, with_training_warnings
 from fitgate.export._publication import Prepared
-from fitgate.export._stage import seal, stage
+from fitgate.export._stage import Staged, seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, Threshold, decision_as_dict
 from fitgate.store import Run
@@ -72,10 +72,9 @@ def prepare(
 
     def with_export(decision: Decision, champion: Any) -> Decision:  # noqa: ANN401 - as judge_run gives it
         decision = with_artifact(decision, staged.metrics, champion=champion, differs=staged.differs)
-        if not staged.proof.outputs_not_compared:
-            return decision
-        warning = f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
-        return replace(decision, warnings=(*decision.warnings, warning))
+        if staged.proof.outputs_not_compared:
+            decision = replace(decision, warnings=(*decision.warnings, _not_compared(staged)))
+        return with_training_warnings(decision, run)
 
     def judge_again() -> Decision:
         again, values = judge_run(run, thresholds, model_dir, allow)
@@ -93,6 +92,7 @@ def prepare(
                 "allowed": gate["allowed"],
                 "source": {**candidate.source, **judged},
                 "versions": run.info.versions,
+                **({"git": run.info.git} if run.info.git is not None else {}),
                 "validation": run.info.fit.validation if run.info.fit is not None else None,
             },
         )
@@ -100,7 +100,7 @@ def prepare(
     try:
         decision = with_export(decision, values)
         if staged.proof.outputs_not_compared:
-            _log.warning("fitgate: %s", decision.warnings[-1])
+            _log.warning("fitgate: %s", _not_compared(staged))
         if decision.verdict != "deploy":
             staged.drop()
             return decision, None
@@ -109,3 +109,7 @@ def prepare(
         staged.drop()
         raise
     return decision, Prepared(staged=staged, against=against, judge_again=judge_again, seal=seal_with)
+
+
+def _not_compared(staged: Staged) -> str:
+    return f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"

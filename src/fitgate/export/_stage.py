@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fitgate._files import encode_json
+from fitgate._started import git_state
 from fitgate.export._card import model_card
-from fitgate.export._git import git_state
 from fitgate.export._measure import artifact_metrics, measure_latency
 from fitgate.export._proof import Proof, prove
 from fitgate.export._subject import make_subject

@@ -5,13 +5,14 @@ Pure functions over frozen dataclasses; only `judge` reads, a stored run. Nothin
 
 from fitgate.gate._check import nearest_names
 from fitgate.gate._confidence import Samples
-from fitgate.gate._decision import Check, Decision, Judged, Verdict
+from fitgate.gate._decision import Check, Decision, Judged, LiveVersion, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
 from fitgate.gate._gate_file import OnRecord, on_record, read_gate_file
 from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
+from fitgate.gate._rounding import settled
 from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Check",
     "Decision",
     "Judged",
+    "LiveVersion",
     "OnRecord",
     "Samples",
     "Threshold",
@@ -35,4 +37,5 @@ __all__ = [
     "on_record",
     "parse_thresholds",
     "read_gate_file",
+    "settled",
 ]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fitgate.gate._threshold import Threshold
 
-__all__ = ["Check", "Decision", "Judged", "Verdict"]
+__all__ = ["Check", "Decision", "Judged", "LiveVersion", "Verdict"]
 
 Verdict = Literal["deploy", "improve"]
 
@@ -66,6 +66,21 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LiveVersion:
+    """The version that was live when a run was judged.
+
+    Attributes:
+        version: its number.
+        run_id: the run that it comes from; None where its manifest doesn't say.
+        metrics: its values, all that are known.
+    """
+
+    version: int | None = None
+    run_id: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """The outcome of a judgement.
 
@@ -77,6 +92,7 @@ class Decision:
         judged: which weights those values belong to.
         allowed: eligibility rules that were set aside.
         champion: the live version's values that relative thresholds were held against; None when nothing was live.
+        live: the version that was live; None when nothing was, or it is not known.
         warnings: what a reader of this decision should know, and what did not decide.
     """
 
@@ -87,4 +103,5 @@ class Decision:
     judged: Judged = field(default_factory=Judged)
     allowed: tuple[str, ...] = ()
     champion: Mapping[str, float] | None = None
+    live: LiveVersion | None = None
     warnings: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 from fitgate._files import decode_json
 from fitgate.errors import StoreError, ThresholdError
 from fitgate.gate._confidence import Kind
-from fitgate.gate._decision import Judged, Verdict
+from fitgate.gate._decision import Judged, LiveVersion, Verdict
 from fitgate.gate._grammar import Operator
 from fitgate.gate._threshold import ARTIFACT, Threshold
 
@@ -51,6 +51,7 @@ class _GateFile:
     warnings: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     champion: dict[str, float | None] | None = None
+    live: LiveVersion | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
     format: int = FORMAT
@@ -64,6 +65,7 @@ class OnRecord:
         thresholds: as they were given.
         allowed: the rules that were set aside.
         champion: the live version's values that relative thresholds were held against; None when nothing was live.
+        live: the version that was live; None when nothing was, or as an earlier version of fitgate wrote it.
         lacks_champion: they were held against values that this file doesn't keep, as an earlier version wrote it.
         artifact: what was measured of the export; empty where nothing was exported.
         differs, champion_unreadable, afterwards: reasons that no file of the run can tell again: what was not proven of the export,
@@ -74,6 +76,7 @@ class OnRecord:
     thresholds: tuple[Threshold, ...]
     allowed: tuple[str, ...]
     champion: dict[str, float] | None
+    live: LiveVersion | None
     lacks_champion: bool
     artifact: dict[str, float]
     differs: tuple[str, ...]
@@ -115,6 +118,7 @@ def on_record(data: bytes, source: str) -> OnRecord:
         thresholds=tuple(_threshold(check) for check in known.checks),
         allowed=known.allowed,
         champion=None if live is None else {name: value for name, value in live.items() if value is not None},
+        live=known.live,
         lacks_champion=live is None and any("champion" in check.threshold and check.required is not None for check in known.checks),
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
         differs=tuple(reason for reason in known.reasons if reason.startswith(_DIFFERS)),

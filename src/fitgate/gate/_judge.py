@@ -145,5 +145,6 @@ def decision_as_dict(decision: Decision, run_id: str) -> dict[str, Any]:
         "judged": asdict(decision.judged),
         "allowed": list(decision.allowed),
         "champion": None if decision.champion is None else dict(decision.champion),
+        "live": None if decision.live is None else asdict(decision.live),
         "warnings": list(decision.warnings),
     }

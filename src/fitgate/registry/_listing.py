@@ -120,10 +120,12 @@ def _live(model_dir: Path) -> tuple[Manifest, dict[str, Any]] | None:
 
 @dataclass(frozen=True)
 class LiveValues:
-    """What a challenger is held against: the live version's values, and the data they come from."""
+    """What a challenger is held against: the live version's values, the data they come from, and which version it is."""
 
     metrics: dict[str, float]
     validation: ValidationSet | None
+    version: int
+    run_id: str | None
 
 
 def champion(model_dir: Path) -> LiveValues | None:
@@ -132,10 +134,17 @@ def champion(model_dir: Path) -> LiveValues | None:
     Raises:
         RegistryError: `CURRENT` or the manifest can't be read.
     """
-    manifest = live_manifest(model_dir)
-    if manifest is None:
+    found = _live(model_dir)
+    if found is None:
         return None
-    return LiveValues({name: value for name, value in manifest.metrics.items() if value is not None}, manifest.validation)
+    manifest, content = found
+    run_id = manifest.source.get("run_id")
+    return LiveValues(
+        metrics={name: value for name, value in manifest.metrics.items() if value is not None},
+        validation=manifest.validation,
+        version=content["version"],
+        run_id=run_id if isinstance(run_id, str) else None,
+    )
 
 
 def _version(model_dir: Path, number: int, *, live: bool) -> ModelVersion:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from fitgate.diagnosis import diagnose_evidence, goals_of_checks, read_evidence
-from fitgate.gate import Judged
-from fitgate.report._changes import changes_of, judged_metrics
+from fitgate.gate import ARTIFACT, Judged
+from fitgate.report._changes import champion_on_record, changes_of, judged_metrics
 from fitgate.report._charts import charts_of
 from fitgate.report._checks import check_rows, headline_of
 from fitgate.report._files import previous_run, read_gate
@@ -35,9 +35,9 @@ def build_report(
         run: from any store.
         gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it; None reads the run's own. A run that
             nobody has judged gets a report without a verdict.
-        previous: the run to compare with; None takes the newest that began before this one in the same store.
-        champion: the live version's manifest.json, as `fitgate.registry.live_content` gives it.
-        git: `commit` and `dirty` of the code that trained; None takes what the run or the gate recorded.
+        previous: the run to compare with; None takes the newest that began before this one in the same store and has values of what is judged.
+        champion: the manifest.json of the version to compare with; None takes what the gate says of the one that was live.
+        git: `commit` and `dirty` of the code that trained; None takes what the run recorded.
         classes: how many classes the targets have; None takes it from the hyperparameters, where it stands.
 
     Raises:
@@ -52,7 +52,8 @@ def build_report(
         >>> report.verdict is None, [chart.title for chart in report.charts]
         (True, ['val_loss', 'val_acc'])
     """
-    content: dict[str, Any] | None = msgspec.to_builtins(gate) if gate is not None else read_gate(run)
+    # As it is read from disk, where a NaN is null: what a fit writes and what is made later are then the same.
+    content: dict[str, Any] | None = msgspec.json.decode(msgspec.json.encode(gate)) if gate is not None else read_gate(run)
     judged = msgspec.convert(content["judged"], Judged) if content and content.get("judged") else None
     evidence = read_evidence(
         run, goals_of_checks((content or {}).get("checks", ())), classes=classes, judged_step=judged.global_step if judged else None
@@ -62,8 +63,9 @@ def build_report(
     verdict = content.get("verdict") if content else None
     reasons = tuple((content or {}).get("reasons", ()))
     metrics = judged_metrics(run, content)
-    previous = previous or previous_run(run)
-    git = git or (content or {}).get("git") or getattr(run.info, "git", None)
+    previous = previous or previous_run(run, [row.metric for row in rows if not row.metric.startswith(ARTIFACT)])
+    champion = champion or champion_on_record(content)
+    charts = charts_of(evidence, diagnosis.findings)
     return Report(
         verdict=verdict,
         headline=headline_of(verdict, rows, reasons),
@@ -73,9 +75,9 @@ def build_report(
         judged=judged,
         checks=rows,
         diagnosis=diagnosis,
-        charts=charts_of(evidence, diagnosis.findings),
+        charts=charts,
         changes=changes_of(run, metrics, evidence, previous=previous, champion=champion),
-        reproduce=reproduce_of(run, rows, checkpoint=judged.checkpoint if judged else None, git=git),
+        reproduce=reproduce_of(run, charts, judged=judged, git=git),
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from fitgate.diagnosis import Evidence, curves_of
 from fitgate.diagnosis._names import on_validation_data
@@ -15,7 +14,7 @@ from fitgate.report._files import read_gate, sibling
 from fitgate.report._model import Change, Changes
 from fitgate.store import Run
 
-__all__ = ["changes_of", "judged_metrics"]
+__all__ = ["champion_on_record", "changes_of", "judged_metrics"]
 
 _MOST_METRICS = 16
 
@@ -30,7 +29,7 @@ def changes_of(
         metrics: its judged values.
         evidence: its curves, and what it is judged by.
         previous: the run before it.
-        champion: the manifest.json of the live version.
+        champion: the manifest.json of the live version, or what `champion_on_record` gives.
     """
     if previous is None and champion is None:
         return Changes()
@@ -57,6 +56,26 @@ def changes_of(
     )
 
 
+def champion_on_record(gate: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The version that was live when a run was judged, as gate.json has it, with the keys that a manifest has.
+
+    Example:
+        >>> gate = {"live": {"version": 3, "run_id": "a", "metrics": {"val_acc": 0.9}}, "champion": {"val_acc": 0.9}}
+        >>> champion_on_record(gate)
+        {'version': 3, 'source': {'run_id': 'a'}, 'metrics': {'val_acc': 0.9}}
+        >>> champion_on_record({"champion": {"val_acc": 0.9}})
+        {'version': None, 'source': {'run_id': None}, 'metrics': {'val_acc': 0.9}}
+    """
+    gate = gate or {}
+    live = gate.get("live")
+    if live:
+        return {"version": live.get("version"), "source": {"run_id": live.get("run_id")}, "metrics": live.get("metrics") or {}}
+    if not gate.get("champion"):
+        return None
+    # An earlier version of fitgate wrote the compared values alone.
+    return {"version": None, "source": {"run_id": None}, "metrics": gate["champion"]}
+
+
 def _shown(metrics: Mapping[str, float], evidence: Evidence) -> list[str]:
     """Those of thresholds first. A training value at one step is one batch's: it compares with nothing, where there is validation."""
     asked = [goal.metric for goal in evidence.goals]
@@ -66,11 +85,13 @@ def _shown(metrics: Mapping[str, float], evidence: Evidence) -> list[str]:
 
 
 def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """A run's values to compare by: those that were judged, else those of its checkpoint, else its last ones."""
-    gate = gate or read_gate(run)
+    """A run's values to compare by, NaN included: those that were judged, else those of its checkpoint, else its last ones."""
+    gate, fit = gate or read_gate(run), run.info.fit
     if gate and gate.get("metrics"):
-        return {name: value for name, value in gate["metrics"].items() if isinstance(value, int | float)}
-    fit = run.info.fit
+        step = (gate.get("judged") or {}).get("global_step")
+        # Null is a value that was no number; the points know which.
+        found = metrics_at(run, step, ended=fit.ended if fit else None) if None in gate["metrics"].values() and step is not None else {}
+        return {name: found.get(name, math.nan) if value is None else value for name, value in gate["metrics"].items()}
     if fit is not None:
         step = fit.checkpoint.global_step if fit.checkpoint else fit.global_step
         found = metrics_at(run, step) if step is not None else {}
@@ -80,9 +101,9 @@ def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str,
 
 
 def last_values(evidence: Evidence) -> dict[str, float]:
-    """The last finite value of every curve, by name; `validate` stands before `train`."""
+    """The last value of every curve, by name; `validate` stands before `train`."""
     ordered = sorted(evidence.curves.values(), key=lambda c: c.stage == "validate")
-    return {c.name: float(c.value[np.isfinite(c.value)][-1]) for c in ordered if np.isfinite(c.value).any()}
+    return {c.name: float(c.value[-1]) for c in ordered if len(c)}
 
 
 def flat(hparams: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

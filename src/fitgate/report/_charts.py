@@ -11,6 +11,7 @@ import numpy as np
 from fitgate.diagnosis import Curve, Evidence, Finding
 from fitgate.diagnosis._names import ACCURACY, LOSS, is_learning_rate, is_loss_like, quantity_of
 from fitgate.diagnosis._pairs import Pair, pairs, train_loss
+from fitgate.diagnosis._units import in_unit_of
 from fitgate.report._model import Chart, Line, Mark
 
 __all__ = ["charts_of", "line_of"]
@@ -76,7 +77,8 @@ def _alone(evidence: Evidence, asked: set[str], shown: set[str]) -> list[Curve]:
 
 def _of_pair(evidence: Evidence, pair: Pair) -> Chart:
     raw = evidence.curves[pair.validation.stage, pair.validation.name]
-    lines = [line_of(pair.train, "train")] if pair.train is not None and len(pair.train) else []
+    train = in_unit_of(pair.validation, pair.train) if pair.train is not None and len(pair.train) else None
+    lines = [] if train is None else [line_of(train, "train")]
     lines.append(line_of(pair.validation, "validation"))
     return _chart(evidence, raw, pair.validation, tuple(lines), better_high=pair.better_high)
 

@@ -25,7 +25,11 @@ _HIGH = (">=", ">")
 def check_rows(gate: Mapping[str, Any] | None, evidence: Evidence) -> tuple[CheckRow, ...]:
     """One row a check, in the gate's order; without a gate, none."""
     checks = (gate or {}).get("checks", ())
-    return tuple(_row(check, goal, evidence) for check, goal in zip(checks, goals_of_checks(checks), strict=True))
+    recorded = (gate or {}).get("metrics") or {}
+    return tuple(
+        _row(check, goal, evidence, recorded=check["metric"] in recorded)
+        for check, goal in zip(checks, goals_of_checks(checks), strict=True)
+    )
 
 
 def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence[str]) -> str:
@@ -40,7 +44,7 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
         return "Nobody has judged this run yet; this is what its curves show."
     if verdict == "deploy":
         return _passed([row for row in rows if not row.waived and not row.warn])
-    ineligible = [r for r in reasons if r not in {row.reason for row in rows}]
+    ineligible = _beside_checks(rows, reasons)
     if ineligible:
         more = f", and {len(ineligible) - 1} more" if len(ineligible) > 1 else ""
         return f"Not fit to be judged: {ineligible[0]}{more}."
@@ -52,8 +56,16 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
     return f"{_missed(first)}{more}"
 
 
+def _beside_checks(rows: Sequence[CheckRow], reasons: Sequence[str]) -> tuple[str, ...]:
+    """Reasons that no check gives: each alone makes an improve, whatever the numbers are."""
+    said = {row.reason for row in rows}
+    return tuple(reason for reason in reasons if reason not in said)
+
+
 def _missed(row: CheckRow) -> str:
     needed = "" if row.required is None else f"; {_WORDS.get(row.op, row.op)} {exact(row.required)} is needed"
+    if row.non_finite is not None:
+        return f"{row.metric} is {row.non_finite}{needed}."
     if row.value is None:
         return f"{row.metric} was not recorded for the judged weights{needed}."
     sure = ""
@@ -69,7 +81,8 @@ def _passed(rows: Sequence[CheckRow]) -> str:
         return "Every check passes."
     if len(rows) == 1:
         return f"{tight.threshold} holds, with {tight.margin:.4g} to spare."
-    return f"All {len(rows)} checks pass; the tightest is {tight.threshold}, with {tight.margin:.4g} to spare."
+    every = "Both" if len(rows) == 2 else f"All {len(rows)}"  # noqa: PLR2004 - as one says it
+    return f"{every} checks pass; the tightest is {tight.threshold}, with {tight.margin:.4g} to spare."
 
 
 def _relative_margin(row: CheckRow) -> float:
@@ -79,7 +92,7 @@ def _relative_margin(row: CheckRow) -> float:
     return row.margin / (abs(row.required) or 1.0)
 
 
-def _row(check: Mapping[str, Any], goal: Goal, evidence: Evidence) -> CheckRow:
+def _row(check: Mapping[str, Any], goal: Goal, evidence: Evidence, *, recorded: bool) -> CheckRow:
     curve = _curve(goal.metric, evidence)
     best = best_step = None
     if curve is not None and len(curve.finite):
@@ -91,10 +104,17 @@ def _row(check: Mapping[str, Any], goal: Goal, evidence: Evidence) -> CheckRow:
         **known,  # type: ignore[arg-type]  # the content of gate.json
         warn=bool(check.get("warn")),
         waived=bool(check.get("waived")),
+        non_finite=_non_finite(curve, evidence.judged_step) if recorded and check.get("value") is None else None,
         best=best,
         best_step=best_step,
         best_passes=None if best is None or goal.required is None else goal.met_by(best),
     )
+
+
+def _non_finite(curve: Curve | None, judged_step: int | None) -> str:
+    """What stands at the judged step, where JSON has but null for it."""
+    values = curve.value[curve.global_step == judged_step] if curve is not None and judged_step is not None else np.array([])
+    return str(float(values[-1])) if len(values) and not np.isfinite(values[-1]) else "not finite"
 
 
 def _curve(metric: str, evidence: Evidence) -> Curve | None:

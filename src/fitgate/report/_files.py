@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import fsspec
@@ -29,11 +30,21 @@ def read_gate(run: Run) -> dict[str, Any] | None:
     return read_gate_file(fs.cat_file(path), path)
 
 
-def previous_run(run: Run) -> Run | None:
-    """The newest run of the same store that began before this one: of the same name where there is one, else of any."""
+def previous_run(run: Run, metrics: Iterable[str] = ()) -> Run | None:
+    """The newest run of the same store that began before this one and has something to compare with.
+
+    Args:
+        run: from any store.
+        metrics: those that it is judged by: a run that has none of them, such as one that failed before its first validation, is passed
+            over. Without any: any value will do.
+
+    Returns:
+        A run of the same name where there is such a one, else of any; None where there is none.
+    """
+    asked = list(metrics) or None
     earlier = [r for r in _siblings(run) if (r.created, r.id) < (run.created, run.id)]
-    same_name = [r for r in earlier if r.name == run.name]
-    return max(same_name or earlier, key=lambda r: (r.created, r.id), default=None)
+    earlier.sort(key=lambda r: (r.name == run.name, r.created, r.id), reverse=True)
+    return next((r for r in earlier if _has_values(r, asked)), None)
 
 
 def sibling(run: Run, run_id: str) -> Run | None:
@@ -51,6 +62,14 @@ def root_of(run: Run) -> str:
         return str(fs.unstrip_protocol(parent))
     relative = os.path.relpath(parent)
     return parent if relative.startswith(os.pardir) else relative
+
+
+def _has_values(run: Run, names: list[str] | None) -> bool:
+    try:
+        return bool(run.last_values(names))
+    except StoreError as error:
+        warnings.warn(str(error), stacklevel=4)
+        return False
 
 
 def _siblings(run: Run) -> list[Run]:

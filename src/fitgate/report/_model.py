@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fitgate.diagnosis import Diagnosis
 from fitgate.gate import Judged, Verdict
+from fitgate.summary import judged_text
 
 __all__ = ["Change", "Changes", "Chart", "CheckRow", "Line", "Mark", "Report", "Reproduce", "RunFacts"]
 
@@ -17,6 +18,8 @@ class CheckRow:
     """A check of the gate, with the best value that the run ever saw.
 
     Attributes:
+        non_finite: "nan", "inf" or "-inf" where that was recorded, for which `value` is None as in gate.json; "not finite" where it
+            can't be told which.
         best: the best finite value of the metric's curve; None where there is none.
         best_step: the `global_step` of it.
         best_passes: whether that value would have passed; None where it can't be told.
@@ -33,6 +36,7 @@ class CheckRow:
     reason: str
     warn: bool = False
     waived: bool = False
+    non_finite: str | None = None
     best: float | None = None
     best_step: int | None = None
     best_passes: bool | None = None
@@ -129,7 +133,7 @@ class Change:
 
     Attributes:
         name: of the metric or the hyperparameter.
-        this, previous, champion: the values.
+        this, previous, champion: the values; of a metric NaN and infinities too, which JSON has as null.
         better_high: of a metric, whether greater is better; None of a hyperparameter.
     """
 
@@ -165,6 +169,7 @@ class Reproduce:
 
     Attributes:
         commands: command lines, each with what it does.
+        cwd: the folder in which the run was started; None where it isn't known.
         checkpoint: the judged checkpoint's path; None for the weights at the end of fit.
         hparams: all of the run's.
         versions: of python and of the libraries that matter.
@@ -172,6 +177,7 @@ class Reproduce:
     """
 
     commands: tuple[tuple[str, str], ...] = ()
+    cwd: str | None = None
     checkpoint: str | None = None
     hparams: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -205,3 +211,24 @@ class Report:
     charts: tuple[Chart, ...] = ()
     changes: Changes = field(default_factory=Changes)
     reproduce: Reproduce = field(default_factory=Reproduce)
+
+    @property
+    def other_reasons(self) -> tuple[str, ...]:
+        """Reasons that no check gives: each alone makes an improve, whatever the numbers are."""
+        said = {row.reason for row in self.checks}
+        return tuple(reason for reason in self.reasons if reason not in said)
+
+    def has_line(self, role: str) -> bool:
+        """Whether some chart has a line of that role."""
+        return any(line.role == role for chart in self.charts for line in chart.lines)
+
+    @property
+    def has_band(self) -> bool:
+        """Whether some training line is drawn as means with a band."""
+        return any(line.low for chart in self.charts for line in chart.lines if line.role == "train")
+
+    @property
+    def judged_text(self) -> str:
+        """Which weights were judged, in words; empty where none were."""
+        judged = self.judged
+        return "" if judged is None else judged_text(judged.source, judged.global_step, judged.epoch)

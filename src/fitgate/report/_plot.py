@@ -47,7 +47,16 @@ def svg_of(chart: Chart) -> str:
 
     # The identifiers of one picture must not meet those of another in the same page.
     salt = hashlib.sha256(repr(chart).encode()).hexdigest()[:8]
-    with mpl.rc_context({**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5, "path.simplify": False}):
+    with mpl.rc_context(
+        {
+            **mpl.rcParamsDefault,
+            "svg.fonttype": "none",
+            "svg.hashsalt": salt,
+            "font.size": 9.5,
+            "path.simplify": False,
+            "text.parse_math": False,
+        }
+    ):
         figure = Figure(figsize=_SIZE, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
         _draw(figure.subplots(), chart)

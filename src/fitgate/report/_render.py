@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fitgate._markdown import markdown
 from fitgate.report._model import Report
 from fitgate.report._plot import svg_of
-from fitgate.report._text import apart_text, change_text, exact, margin_text, markdown, number_text, rule_title, sparkline, value_text
+from fitgate.report._text import apart_text, change_text, exact, margin_text, number_text, rule_title, sparkline, value_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -44,6 +46,7 @@ def _environment() -> jinja2.Environment:
         "margin": margin_text,
         "md": markdown,
         "number": number_text,
+        "quoted": shlex.quote,
         "spark": sparkline,
         "title_of": rule_title,
         "value": value_text,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["apart_text", "change_text", "exact", "margin_text", "markdown", "number_text", "rule_title", "sparkline", "value_text"]
+__all__ = ["apart_text", "change_text", "exact", "margin_text", "number_text", "rule_title", "sparkline", "value_text"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_MARKDOWN = re.compile(r"([\\`*\[\]|])")
 
 
 def number_text(value: float | None) -> str:
@@ -58,13 +56,14 @@ def margin_text(value: float | None) -> str:
 
 
 def change_text(now: float | None, before: float | None) -> str:
-    """How a metric moved, with its sign; nothing where either value is missing or they are the same.
+    """How a metric moved, with its sign; nothing where either value is missing or no number, or they are the same.
 
     Example:
-        >>> change_text(0.9, 0.85), change_text(0.9, None)
-        ('+0.05', '')
+        >>> change_text(0.9, 0.85), change_text(0.9, None), change_text(0.9, float("nan"))
+        ('+0.05', '', '')
     """
-    return margin_text(now - before) if now is not None and before is not None and now != before else ""
+    moved = None if now is None or before is None else now - before
+    return margin_text(moved) if moved and math.isfinite(moved) else ""
 
 
 def value_text(value: object) -> str:
@@ -89,19 +88,6 @@ def rule_title(rule: str) -> str:
         'Loss not falling'
     """
     return rule.replace("_", " ").capitalize()
-
-
-def markdown(text: object) -> str:
-    r"""Text that Markdown takes literally, also in a table's cell.
-
-    Example:
-        >>> print(markdown("a|b *c*"))
-        a\|b \*c\*
-        >>> print(markdown("val_loss <= 0.1"))
-        val_loss &lt;= 0.1
-    """
-    # Angle brackets as entities: not every Markdown knows them behind a backslash (TensorBoard's doesn't).
-    return html.escape(_MARKDOWN.sub(r"\\\1", " ".join(str(text).split())), quote=False)
 
 
 def sparkline(values: Sequence[float], width: int = 32) -> str:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fitgate._started import git_state, started_command
 from fitgate.store._attempts import claim_attempt
 from fitgate.store._evidence import BATCHES_FOLDER
 from fitgate.store._names import new_run_id
@@ -86,7 +87,14 @@ def open_recorder(
     else:
         info = RunInfo(id=run_dir.name, name=name or run_dir.name, state="running", created=now, updated=now)
         number = claim_attempt(run_dir, 0) if attempt is None else attempt
-    start = Attempt(number=number, started=now, resumed_step=resumed_step if number else None, host=socket.gethostname(), pid=os.getpid())
+    start = Attempt(
+        number=number,
+        started=now,
+        resumed_step=resumed_step if number else None,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        **(_how_started() if rank == 0 else {}),
+    )
     info = replace(
         info,
         state="running",
@@ -107,3 +115,12 @@ def open_recorder(
         if number:
             writers[-1].write(mirror_again)
     return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
+
+
+def _how_started() -> dict[str, Any]:
+    """What one needs to start it again, for run.json."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # somebody has removed it
+        return {"command": started_command()}
+    return {"command": started_command(), "cwd": folder, "git": git_state()}

@@ -16,7 +16,7 @@ from fitgate.store._arrow import number_array
 from fitgate.store._parquet import check_footer
 from fitgate.store._schema import SCHEMA
 
-__all__ = ["NUMBERS", "Piece", "Wanted", "read_pieces"]
+__all__ = ["NUMBERS", "Piece", "Wanted", "read_groups", "read_pieces", "series_groups"]
 
 _KEYS = ("run_id", "attempt", "rank", "stage", "name")
 _TEXTS = ["run_id", "stage", "name"]
@@ -95,9 +95,27 @@ def read_pieces(source: pa.NativeFile, wanted: Wanted, columns: Sequence[str]) -
     Raises:
         ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
     """
+    file, alike, mixed = series_groups(source, wanted)
+    return read_groups(file, [(number, key) for number, key, _ in alike], mixed, columns, wanted)
+
+
+def series_groups(source: pa.NativeFile, wanted: Wanted) -> tuple[pq.ParquetFile, list[tuple[int, dict[str, Any], int | None]], list[int]]:
+    """What of a file can hold wanted points, by its footer alone.
+
+    Args:
+        source: the open file.
+        wanted: which points.
+
+    Returns:
+        The file; the row groups of one series each, with what their points have in common and the greatest `global_step` (None
+        where the file doesn't say); the row groups that hold several series.
+
+    Raises:
+        ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
+    """
     file, index = _open(source)
     metadata = file.metadata
-    alike: list[tuple[int, dict[str, Any]]] = []  # row groups of one series each, by their statistics
+    alike: list[tuple[int, dict[str, Any], int | None]] = []
     mixed: list[int] = []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -110,17 +128,25 @@ def read_pieces(source: pa.NativeFile, wanted: Wanted, columns: Sequence[str]) -
             if wanted.may_hold(ranges):
                 mixed.append(number)
         elif wanted.has(key):
-            alike.append((number, key))
+            steps = _ranges(group, index, ("global_step",)).get("global_step")
+            alike.append((number, key, None if steps is None else int(steps[1])))
+    return file, alike, mixed
+
+
+def read_groups(
+    file: pq.ParquetFile, alike: Sequence[tuple[int, dict[str, Any]]], mixed: Sequence[int], columns: Sequence[str], wanted: Wanted
+) -> list[Piece]:
+    """The wanted points of some row groups, as `series_groups` gives them."""
     pieces = []
     if alike:
         table = _cast(file.read_row_groups([number for number, _ in alike], columns=list(columns), use_threads=False))
         start = 0
         for number, key in alike:
-            rows = metadata.row_group(number).num_rows
+            rows = file.metadata.row_group(number).num_rows
             pieces.append(Piece(key, table.slice(start, rows)))
             start += rows
     if mixed:
-        table = file.read_row_groups(mixed, columns=[*_KEYS, *columns], use_threads=False)
+        table = file.read_row_groups(list(mixed), columns=[*_KEYS, *columns], use_threads=False)
         pieces += [piece for piece in _split(table, columns) if wanted.has(piece.key)]
     return pieces
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from fitgate.errors import StoreError
 from fitgate.store._effective import effective, last_steps
+from fitgate.store._last import LastValues
 from fitgate.store._pieces import NUMBERS, Piece, Wanted, read_pieces
 from fitgate.store._remote import in_parallel, is_local, listed
 from fitgate.store._run_file import RunInfo
@@ -96,10 +97,51 @@ class Run:
             if isinstance(result, list):
                 pieces += result
             elif not isinstance(result, FileNotFoundError):
-                damaged.append(f"{path} can't be read: {result}".rstrip(".") + ".")
-        if damaged:
-            raise StoreError(" ".join([*damaged, _WHAT_TO_DO]))
+                damaged.append(_damage(path, result))
+        _raise_for(damaged)
         return effective(pieces, last, chosen)
+
+    def last_values(self, names: Iterable[str] | None = None, stage: str | None = None) -> dict[tuple[str, str], float]:
+        """The last value of each metric, without reading its curve where that can be helped.
+
+        Args:
+            names: only these metrics; None for all.
+            stage: only `"train"`, `"validate"` or `"test"`; None for all.
+
+        Returns:
+            By (stage, name), sorted by name.
+
+        Raises:
+            TypeError: `names` is a text and no list of them.
+            StoreError: files are damaged; the message names each.
+
+        Example:
+            >>> import tempfile, fitgate
+            >>> root = tempfile.mkdtemp()
+            >>> with fitgate.start_run(root) as run:
+            ...     run.log_metric("loss", 0.5)
+            ...     run.log_metric("loss", 0.25)
+            >>> fitgate.Store(root).latest().last_values()
+            {('train', 'loss'): 0.25}
+        """
+        names = None if names is None else _list_of(names, "names")
+        if last_steps(self.info.attempts) or not is_local(self._fs):
+            # Which point is the last that counts, the points say; from far away whole files come anyway.
+            table = self.metrics(names, stage, columns=["name", "stage", "value"])
+            ends = table.group_by(["name", "stage"], use_threads=False).aggregate([("value", "last")])
+            return {(row["stage"], row["name"]): row["value_last"] for row in ends.to_pylist()}
+        last = LastValues(Wanted(names=None if names is None else frozenset(names), stage=stage, rank=0))
+        damaged = []
+        for path in reversed(self._segments()):
+            try:
+                with pa.OSFile(path, "r") as source:
+                    last.add(source)
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, OSError, pa.ArrowException) as error:
+                damaged.append(_damage(path, error))
+        _raise_for(damaged)
+        return last.values
 
     def _segments(self) -> list[str]:
         return [path for path in listed(self._fs, f"{self.path}/metrics") if path.endswith(".parquet")]
@@ -116,6 +158,15 @@ _WHAT_TO_DO = (
     "Other files of this run and other runs stay readable. To read the rest of this run, move what is damaged out of its metrics folder; "
     "the points it held are then missing here, but the run's TensorBoard events have them as float32."
 )
+
+
+def _damage(path: str, error: Exception) -> str:
+    return f"{path} can't be read: {error}".rstrip(".") + "."
+
+
+def _raise_for(damaged: list[str]) -> None:
+    if damaged:
+        raise StoreError(" ".join([*damaged, _WHAT_TO_DO]))
 
 
 def _list_of(texts: Iterable[str], what: str) -> list[str]:

@@ -42,6 +42,9 @@ class Attempt:
         resumed_step: the `global_step` it went on from; None for a fresh start. Points of earlier
             attempts above it are masked.
         host, pid: the process that wrote it.
+        command: its command line, as one would type it again; None where there is none, such as in a notebook.
+        cwd: its working folder.
+        git: `commit` and `dirty` of the code that ran, then; None outside git.
     """
 
     number: int
@@ -49,6 +52,9 @@ class Attempt:
     resumed_step: int | None = None
     host: str = ""
     pid: int = 0
+    command: str | None = None
+    cwd: str | None = None
+    git: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +164,11 @@ class RunInfo:
     fit: FitFacts | None = None
     lost_points: int = 0
     format: int = FORMAT
+
+    @property
+    def git(self) -> dict[str, Any] | None:
+        """Which code the latest attempt ran; None where that isn't known."""
+        return next((attempt.git for attempt in reversed(self.attempts) if attempt.git is not None), None)
 
     def left_behind(self, attempt: int, global_step: int) -> Attempt | None:
         """The later attempt that went on from before `global_step` of an earlier one, whose points there are masked; or None.

@@ -24,6 +24,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util import tensor_util
 
+from fitgate._markdown import markdown
 from fitgate.tensorboard._events import append_events
 from fitgate.tensorboard._hparams import session_end
 
@@ -109,16 +110,19 @@ def _layout(charts: list[tuple[str, list[str]]]) -> Summary:
 def _verdict_text(gate: Mapping[str, Any]) -> str:
     judged = gate.get("judged") or {}
     weights = judged.get("checkpoint") or judged.get("source", "end of fit")
-    lines = [f"# {gate['verdict']}", "", f"Judged: {weights}, global step {judged.get('global_step')}", ""]
+    lines = [f"# {gate['verdict']}", "", f"Judged: {markdown(weights)}, global step {judged.get('global_step')}", ""]
     lines += ["| check | needed | got | margin | |", "|---|---|---|---|---|"]
     for check in gate["checks"]:
         mark = "waived" if check["waived"] else "passed" if check["passed"] else "warned" if check["warn"] else "**missed**"
-        numbers = " | ".join(_number(check[key]) for key in ("required", "value", "margin"))
-        lines.append(f"| {check['threshold']} | {numbers} | {mark} |")
+        required, margin = (_number(check[key]) for key in ("required", "margin"))
+        # A gate.json that is read back has null for a value that was no number.
+        value = _number(check["value"], none="not finite" if check["metric"] in gate["metrics"] else "none")
+        numbers = f"{required} | {value} | {margin}"
+        lines.append(f"| {markdown(check['threshold'])} | {numbers} | {mark} |")
     if gate["reasons"]:
-        lines += ["", "Why not deploy:", "", *(f"- {reason}" for reason in gate["reasons"])]
+        lines += ["", "Why not deploy:", "", *(f"- {markdown(reason)}" for reason in gate["reasons"])]
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return f"{value:.6g}" if value is not None and math.isfinite(value) else "none"
+def _number(value: float | None, none: str = "none") -> str:
+    return f"{value:.6g}" if value is not None and math.isfinite(value) else none

@@ -34,6 +34,7 @@ def look(evidence: Evidence) -> Outcome:
     missed = next(i for i, g in enumerate(goals) if not g.met_by(values[i][judged]))
     goal, at = goals[missed], values[missed]
     best = max(passing, key=lambda s: at[s] if goal.better_high else -at[s])
+    shown = known[missed].shown
     mode = "max" if goal.better_high else "min"
     return [
         Finding(
@@ -44,13 +45,13 @@ def look(evidence: Evidence) -> Outcome:
                 "metric": goal.metric,
                 "stage": known[missed].stage,
                 "judged_step": judged,
-                "judged_value": at[judged],
+                "judged_value": shown(at[judged]),
                 "passing_step": best,
-                "passing_value": at[best],
+                "passing_value": shown(at[best]),
                 "passing_validations": len(passing),
-                "required": goal.required,
+                "required": None if goal.required is None else shown(goal.required),
             },
-            summary=f"At step {best} every threshold held, {goal.metric} being {number(at[best])}; the judged weights are of step {judged}, where it was {number(at[judged])}.",
+            summary=f"At step {best} every threshold held, {goal.metric} being {number(shown(at[best]))}; the judged weights are of step {judged}, where it was {number(shown(at[judged]))}.",
             try_=(f"Keep the weights that pass: ModelCheckpoint(monitor={goal.metric!r}, mode={mode!r})",),
         )
     ]

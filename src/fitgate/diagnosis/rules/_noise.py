@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fitgate.diagnosis._evidence import Evidence, Goal
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
+from fitgate.diagnosis._names import ACCURACY
+from fitgate.diagnosis._noise import FEW, samples_of
 from fitgate.diagnosis._pairs import Pair, pairs
 from fitgate.diagnosis._smooth import number, scatter
 
@@ -20,17 +24,21 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: the spread is as large as the margin (Deep Learning Tuning Playbook, on variance between
     steps of one run). The spread is the standard deviation of the noise in the last 8 validations, or in the run's second half, without their trend.
-    Least evidence: a threshold on a metric with 10 validations.
+    Least evidence: a threshold on a metric with 10 validations; of an accuracy more than 20 samples.
     """
     required = {goal.metric: goal for goal in evidence.goals if goal.required is not None}
     able = [
         (required[p.validation.name], p)
         for p in pairs(evidence)
-        if p.validation.name in required and len(p.validation) >= LEAST_VALIDATIONS
+        if p.validation.name in required and len(p.validation) >= LEAST_VALIDATIONS and not _few(p)
     ]
     if not able:
         return NOT_ENOUGH
     return [f for goal, pair in able if (f := _finding(evidence, goal, pair))][:1]
+
+
+def _few(pair: Pair) -> bool:
+    return pair.quantity == ACCURACY and (samples_of(pair.validation) or math.inf) <= FEW
 
 
 def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
@@ -50,13 +58,13 @@ def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
         evidence={
             "metric": curve.name,
             "stage": curve.stage,
-            "spread": spread,
-            "margin": margin,
-            "value": value,
-            "required": goal.required,
+            "spread": curve.shown(spread),
+            "margin": curve.shown(margin),
+            "value": curve.shown(value),
+            "required": curve.shown(goal.required),
             "validations": len(last),
         },
-        summary=f"{curve.name} {side} by {number(margin)} and moves by {number(spread)} from one validation to the next: either side may be luck.",
+        summary=f"{curve.name} {side} by {number(curve.shown(margin))} and moves by {number(curve.shown(spread))} from one validation to the next: either side may be luck.",
         try_=("Validate on more samples", "Average the weights of the last epochs, or let the learning rate decay to 0"),
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
 
 from fitgate.diagnosis._evidence import Curve, Evidence
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import is_loss_like
 from fitgate.diagnosis._smooth import number
 
-__all__ = ["RULE"]
+__all__ = ["RULE", "in_words", "non_finite"]
 
 BEFORE = 5
 """How many values before the first bad one are shown."""
@@ -27,21 +27,25 @@ def look(evidence: Evidence) -> Outcome:
     watched = [c for c in evidence.curves.values() if is_loss_like(c.name) or c.name in asked]
     if not any(len(c) for c in watched):
         return NOT_ENOUGH
-    bad = [c for c in watched if not np.isfinite(c.value).all()]
-    # The training loss goes first, since a validation can only show what training did.
-    first = min(bad, key=lambda c: (_first_bad(c)[0], c.stage != "train", c.name), default=None)
-    return [] if first is None else [_finding(first, also=sorted({c.name for c in bad} - {first.name}))]
+    bad = non_finite(watched)
+    return [_finding(bad[0], also=sorted({c.name for c in bad} - {bad[0].name}))] if bad else []
 
 
-def _first_bad(curve: Curve) -> tuple[int, int]:
-    index = int(np.flatnonzero(~np.isfinite(curve.value))[0])
-    return int(curve.global_step[index]), index
+def non_finite(curves: Iterable[Curve]) -> list[Curve]:
+    """Those with a value that is no number, by the step of the first; training goes first, since a validation can only show what it did."""
+    return sorted((c for c in curves if len(c.bad)), key=lambda c: (int(c.global_step[c.bad[0]]), c.stage != "train", c.name))
+
+
+def in_words(curve: Curve, where: str = "") -> str:
+    """The first value of a curve that is no number, and how many there are; `where` follows the step."""
+    first = int(curve.bad[0])
+    return f"{curve.name} is {curve.value[first]} at step {curve.global_step[first]}{where}; {len(curve.bad)} of its {len(curve)} values are no numbers"
 
 
 def _finding(curve: Curve, also: list[str]) -> Finding:
-    step, index = _first_bad(curve)
+    index = int(curve.bad[0])
+    step = int(curve.global_step[index])
     before = curve.value[max(0, index - BEFORE) : index]
-    count = int((~np.isfinite(curve.value)).sum())
     grew = len(before) > 1 and abs(before[-1]) >= GROWTH * abs(before[0])
     led = f" after {', '.join(number(v) for v in before)}" if len(before) else ", its first value"
     return Finding(
@@ -54,11 +58,11 @@ def _finding(curve: Curve, also: list[str]) -> Finding:
             "first_step": step,
             "value": str(curve.value[index]),
             "values_before": before.tolist(),
-            "count": count,
+            "count": len(curve.bad),
             "of": len(curve),
             "also": also,
         },
-        summary=f"{curve.name} is {curve.value[index]} at step {step}{led}; {count} of its {len(curve)} values are no numbers.",
+        summary=f"{in_words(curve, led)}.",
         try_=(
             "Lower the learning rate, or warm it up"
             if grew or not len(before)

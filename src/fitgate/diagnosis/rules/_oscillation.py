@@ -7,7 +7,7 @@ import numpy as np
 from fitgate.diagnosis._evidence import Evidence, Floats
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
-from fitgate.diagnosis._noise import samples_behind
+from fitgate.diagnosis._noise import FEW, chance_fall, samples_of
 from fitgate.diagnosis._pairs import pairs
 from fitgate.diagnosis._smooth import number
 
@@ -26,19 +26,20 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: falls of .05 or more, over a quarter of the epochs and three times at least (AUTOTRAINER, which looks at
     the training accuracy; validation shows the same without the average over an epoch). A fall of fewer than five
-    samples counts for nothing, where their number can be told from the values.
-    Least evidence: 8 validations of an accuracy.
+    samples counts for nothing, where their number is known, nor does one that so many may show by chance.
+    Least evidence: 8 validations of an accuracy, and falls deeper than that where there are many.
     """
     pair = next((p for p in pairs(evidence) if p.quantity == ACCURACY and len(p.validation) >= LEAST_VALIDATIONS), None)
     if pair is None:
         return NOT_ENOUGH
     curve = pair.validation
-    samples = samples_behind(curve.value)
-    least = max(FALL, LEAST_SAMPLES / samples) if samples else FALL
-    falls = [(start, stop) for start, stop in _falls(curve.value) if curve.value[start] - curve.value[stop] >= least]
-    share = sum(stop - start for start, stop in falls) / (len(curve) - 1)
+    samples = samples_of(curve)
+    least = max(FALL, LEAST_SAMPLES / samples, chance_fall(curve)) if samples else FALL
+    falls, share = _deep(curve.value, least)
     if len(falls) < LEAST_FALLS or share < SHARE:
-        return []
+        # What so few samples do by chance may hide it, or be all there is.
+        few = samples is not None and samples <= FEW
+        return NOT_ENOUGH if few or len(_deep(curve.value, FALL)[0]) >= LEAST_FALLS else []
     depths = [float(curve.value[start] - curve.value[stop]) for start, stop in falls]
     steps = (int(curve.global_step[falls[0][0]]), int(curve.global_step[falls[-1][1]]))
     return [
@@ -52,14 +53,21 @@ def look(evidence: Evidence) -> Outcome:
                 "falls": len(falls),
                 "of_validations": len(curve),
                 "share": share,
-                "deepest": max(depths),
-                "typical": float(np.median(depths)),
-                "least_fall": least,
+                "deepest": curve.shown(max(depths)),
+                "typical": curve.shown(float(np.median(depths))),
+                "least_fall": curve.shown(least),
+                "samples": samples,
             },
-            summary=f"{curve.name} fell by {number(least)} or more {len(falls)} times in {len(curve)} validations, by {number(max(depths))} at worst.",
+            summary=f"{curve.name} fell by {number(curve.shown(least))} or more {len(falls)} times in {len(curve)} validations, by {number(curve.shown(max(depths)))} at worst.",
             try_=("Lower the learning rate, or let it decay", "A larger batch, or less momentum"),
         )
     ]
+
+
+def _deep(values: Floats, least: float) -> tuple[list[tuple[int, int]], float]:
+    """Falls of `least` or more, and their share of the epochs."""
+    found = [(start, stop) for start, stop in _falls(values) if values[start] - values[stop] >= least]
+    return found, sum(stop - start for start, stop in found) / (len(values) - 1)
 
 
 def _falls(values: Floats) -> list[tuple[int, int]]:

@@ -106,24 +106,24 @@ def _loss(pair: Pair) -> _Seen | None:
 def _accuracy(pair: Pair) -> _Seen | None:
     validation, train = _smoothed(pair)
     gap = train - validation
-    limit = np.where(train > GOOD, ACCURACY_GAP_WHEN_GOOD, ACCURACY_GAP) + chance_error(pair.validation.value)
+    limit = np.where(train > GOOD, ACCURACY_GAP_WHEN_GOOD, ACCURACY_GAP) + chance_error(pair.validation)
     over = gap >= limit
     if not over[-PATIENCE:].all():
         return None
     since = 0 if over.all() else len(over) - int(np.argmin(over[::-1]))
-    name, steps = pair.validation.name, pair.validation.global_step
+    name, steps, shown = pair.validation.name, pair.validation.global_step, pair.validation.shown
     return _Seen(
         (int(steps[since]), int(steps[-1])),
-        f"Training accuracy ends {number(float(gap[-1]))} above {name}: {number(float(train[-1]))} against {number(float(validation[-1]))}.",
+        f"Training accuracy ends {number(shown(float(gap[-1])))} above {name}: {number(shown(float(train[-1])))} against {number(shown(float(validation[-1])))}.",
         {
             "metric": name,
             "stage": pair.validation.stage,
             "train_metric": pair.train.name if pair.train else None,
             "accuracy_metric": name,
-            "accuracy_train": float(train[-1]),
-            "accuracy_validation": float(validation[-1]),
-            "accuracy_gap": float(gap[-1]),
-            "accuracy_gap_limit": float(limit[-1]),
+            "accuracy_train": shown(float(train[-1])),
+            "accuracy_validation": shown(float(validation[-1])),
+            "accuracy_gap": shown(float(gap[-1])),
+            "accuracy_gap_limit": shown(float(limit[-1])),
         },
     )
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitgate.diagnosis._evidence import Evidence, Floats, Goal
-from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
+from fitgate.diagnosis._finding import GO_ON, NOT_ENOUGH, Finding, NotEnough, Outcome, Rule
 from fitgate.diagnosis._names import ACCURACY
+from fitgate.diagnosis._noise import samples_of
 from fitgate.diagnosis._pairs import Pair, pairs, still_falling, still_learning
 from fitgate.diagnosis._saturation import Saturation, fit_saturation
 from fitgate.diagnosis._smooth import number, smooth
@@ -18,7 +19,7 @@ __all__ = ["OUT_OF_REACH", "WITHIN_REACH"]
 LEAST_VALIDATIONS = 10
 LEAST_FITTED = 8
 WELL_UNDER = 0.002
-"""The level must lie under the threshold by .002 of an accuracy, or .2 % of anything else: a fit knows no better."""
+"""The level must lie under the threshold by .002 of an accuracy, and by one validation sample, or .2 % of anything else: a fit knows no better."""
 STILL_BEST = 3
 """A metric that has fallen since its best point does not level off; its best must lie in what smoothing blurs of the end."""
 
@@ -46,8 +47,8 @@ def out_of_reach(evidence: Evidence) -> Outcome:
     for one in missed:
         fit, goal = one.fit, one.goal
         if _falls_short(one):
-            name = one.pair.validation.name
-            summary = f"{name} levels off at {number(fit.level)} ({number(fit.level_low)} to {number(fit.level_high)}), short of {number(goal.required or 0.0)}: even ten times as many steps would not do."
+            name, shown = one.pair.validation.name, one.pair.validation.shown
+            summary = f"{name} levels off at {number(shown(fit.level))} ({number(shown(fit.level_low))} to {number(shown(fit.level_high))}), short of {number(shown(goal.required or 0.0))}: even ten times as many steps would not do."
             return [
                 _finding(
                     OUT_OF_REACH.name,
@@ -75,14 +76,15 @@ def within_reach(evidence: Evidence) -> Outcome:
             continue
         when, low, high = (max(int(v), int(steps[-1])) for v in (fit.crossing, fit.crossing_low, fit.crossing_high))
         summary = f"{one.pair.validation.name} is on its way: {one.goal.text} is expected at step {when} ({low} to {high}){_epochs(one.pair, when)}."
-        try_ = (f"Train on: max_epochs times {when / int(steps[-1]):.2g}",)
+        try_ = (f"Train on: max_epochs times {when / int(steps[-1]):.2g}" if evidence.ended else GO_ON,)
         return [_finding(WITHIN_REACH.name, one, summary, try_, problem=False)]
     return []
 
 
 def _falls_short(one: _Missed) -> bool:
     fit, required = one.fit, one.goal.required or 0.0
-    least = WELL_UNDER if one.pair.quantity == ACCURACY else WELL_UNDER * abs(required)
+    one_sample = 1 / samples if (samples := samples_of(one.pair.validation)) else 0.0
+    least = max(WELL_UNDER, one_sample) if one.pair.quantity == ACCURACY else WELL_UNDER * abs(required)
     return (required - fit.level_high if one.goal.better_high else fit.level_low - required) > least
 
 
@@ -137,11 +139,11 @@ def _finding(rule: str, one: _Missed, summary: str, try_: tuple[str, ...], *, pr
         evidence={
             "metric": curve.name,
             "stage": curve.stage,
-            "required": one.goal.required,
-            "level": fit.level,
-            "level_low": fit.level_low,
-            "level_high": fit.level_high,
-            "left_over": fit.left_over,
+            "required": curve.shown(one.goal.required or 0.0),
+            "level": curve.shown(fit.level),
+            "level_low": curve.shown(fit.level_low),
+            "level_high": curve.shown(fit.level_high),
+            "left_over": curve.shown(fit.left_over),
             "crossing_step": fit.crossing,
             "crossing_step_low": fit.crossing_low,
             "crossing_step_high": fit.crossing_high,

@@ -60,6 +60,8 @@ def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
         return None
     severity: Severity = "hint" if train_mode_reasons(evidence.hparams) else "problem"
     assert pair.train is not None
+    assert goal.required is not None
+    shown = pair.validation.shown
     return Finding(
         rule=RULE.name,
         severity=severity,
@@ -68,13 +70,13 @@ def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
             "metric": pair.validation.name,
             "stage": pair.validation.stage,
             "train_metric": pair.train.name,
-            "required": goal.required,
-            "train_end": train,
-            "validation_end": validation,
-            "gap": abs(train - validation),
+            "required": shown(goal.required),
+            "train_end": shown(train),
+            "validation_end": shown(validation),
+            "gap": shown(abs(train - validation)),
             "note": train_mode_note(evidence.hparams),
         },
-        summary=f"The model does not reach {goal.text} on its own training data: {number(train)} there, {number(validation)} in validation.",
+        summary=f"The model does not reach {goal.text} on its own training data: {number(shown(train))} there, {number(shown(validation))} in validation.",
         try_=("A larger model, or less regularisation", "Train longer, or with a higher learning rate"),
     )
 

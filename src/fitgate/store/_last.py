@@ -1,0 +1,58 @@
+"""The last value of each metric, out of the row groups that can hold it: a list of runs reads no curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from fitgate.store._pieces import Piece, Wanted, read_groups, series_groups
+
+__all__ = ["LastValues"]
+
+_COLUMNS = ("step", "value")
+
+
+class LastValues:
+    """Gathers the last values of a run whose points all count, file by file, the newest first."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._far: dict[tuple[str, str], int] = {}
+        self._found: dict[tuple[str, str], tuple[tuple[int, int], float]] = {}
+
+    def add(self, source: pa.NativeFile) -> None:
+        """Look at one file: its footer, and what of it may be newer than all that was seen before.
+
+        Raises:
+            ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
+        """
+        file, alike, mixed = series_groups(source, self._wanted)
+        newer = []
+        for number, key, greatest in alike:
+            series = key["stage"], key["name"]
+            # A series' steps rise with the optimizer's, so a group that ends before another one's end has not the last.
+            if greatest is None or greatest >= self._far.get(series, greatest):
+                newer.append((number, key))
+            if greatest is not None:
+                self._far[series] = max(greatest, self._far.get(series, greatest))
+        for piece in read_groups(file, newer, mixed, _COLUMNS, self._wanted):
+            self._take(piece)
+
+    @property
+    def values(self) -> dict[tuple[str, str], float]:
+        """By (stage, name), sorted by name."""
+        ordered: Iterable[tuple[str, str]] = sorted(self._found, key=lambda series: (series[1], series[0]))
+        return {series: self._found[series][1] for series in ordered}
+
+    def _take(self, piece: Piece) -> None:
+        if not piece.numbers.num_rows:
+            return
+        steps = piece.numbers["step"].to_numpy()
+        # Of equal steps in one file, what was written last comes last.
+        at = len(steps) - 1 - int(np.argmax(steps[::-1]))
+        order = int(steps[at]), int(piece.key["attempt"])
+        series = piece.key["stage"], piece.key["name"]
+        if series not in self._found or order >= self._found[series][0]:
+            self._found[series] = order, float(piece.numbers["value"][at].as_py())
