@@ -137,7 +137,8 @@ def greatest_step(file: pq.ParquetFile, group: int) -> int | None:
     for number in range(metadata.num_columns):
         column = metadata.column(number)
         if column.path_in_schema == "global_step":
-            return int(column.statistics.max) if column.statistics is not None and column.statistics.has_min_max else None
+            greatest: int | None = column.statistics.max if column.statistics is not None and column.statistics.has_min_max else None
+            return greatest
     return None
 
 
