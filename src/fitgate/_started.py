@@ -63,7 +63,7 @@ def started_command(arguments: Sequence[str] | None = None) -> str | None:
     if not rest or any(_NOT_A_COMMAND.search(argument) for argument in rest):
         return None
     words = [Path(rest[0]).name, *rest[1:]] if _is_installed_script(rest[0]) else ["python", *rest]
-    line = " ".join(word if word == _HIDDEN else shlex.quote(word) for word in _without_secrets(words))
+    line = " ".join(word if word.endswith(_HIDDEN) else shlex.quote(word) for word in _without_secrets(words))
     return line if len(line) <= _LONGEST else None
 
 

@@ -29,7 +29,7 @@ _FAULTY = (
     "underfits: a line where none will do",
     "oscillates",
     "oscillates, in percent",
-    "underfits: a neck of 3, in percent",
+    "underfits: a line where none will do, in percent",
     "plateau",
     "warms up past what it bears",
     "starts far off",

@@ -63,7 +63,7 @@ def test_one_sample_more_is_no_progress() -> None:
     values[17] = 0.85
     found = diagnose_evidence(_evidence(values, 20))
     assert "stopped_too_early" in found.not_enough_data
-    assert "stopped_too_early" in {f.rule for f in diagnose_evidence(_evidence(values, 200, required=0.95)).findings}
+    assert "stopped_too_early" in {f.rule for f in diagnose_evidence(_evidence(values, 200)).findings}
 
 
 def _stored(root: Path, *, sizes: tuple[int | None, ...], names: tuple[str, ...], limit: float = 1.0) -> Evidence:

@@ -31,7 +31,7 @@ RUNS = {
     "underfits": (0.72 - 0.5 * 0.7**EPOCHS, 0.7 - 0.5 * 0.7**EPOCHS + _noise(0.003), 0.9),
     "oscillates": (HEALTHY, HEALTHY - 0.1 * (EPOCHS % 2), 0.9),
     "creeps": (0.3 + 0.004 * EPOCHS, 0.3 + 0.004 * EPOCHS, 0.9),
-    "noise": (HEALTHY, HEALTHY + _noise(0.02), 0.93),
+    "noise": (HEALTHY, HEALTHY + _noise(0.02), 0.002 + float((HEALTHY + _noise(0.02))[-1])),
     "passed and went on": (HEALTHY, np.concatenate([HEALTHY[:20], HEALTHY[20:] - 0.05]), 0.92),
     "starts near its best": (0.97 + _noise(0.003), 0.95 + _noise(0.004), 0.94),
     "stopped too early": (0.2 + 0.02 * EPOCHS, 0.2 + 0.02 * EPOCHS, 0.85),

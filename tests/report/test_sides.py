@@ -213,7 +213,8 @@ def test_a_value_that_is_no_number_was_recorded(tmp_path: Path, value: float, te
 
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
     """In a chart too, whose library would make a formula of it."""
-    run = _run(tmp_path, "r", **{r"val_$\undefined$": [0.1, 0.2]})
+    curves: dict[str, Any] = {r"val_$\undefined$": [0.1, 0.2]}
+    run = _run(tmp_path, "r", **curves)
     gate = decision_as_dict(
         judge(run, [fitgate.Threshold(r"$val_$\undefined$", ">=", 0.5), fitgate.Threshold(r"val_$\undefined$", ">=", 0.5)]), run.id
     )

@@ -142,14 +142,14 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str, *, 
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
     # Identifiers of one picture must not meet those of another in the page, and be the same for the same comparison.
-    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5, "text.parse_math": False}
+    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5}
     with mpl.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         _dress(axes)
         draw(axes)
-        axes.set_xlabel(x_label, color=_COLOURS["muted"], fontsize=8.5, labelpad=2)
+        axes.set_xlabel(x_label, color=_COLOURS["muted"], fontsize=8.5, labelpad=2, parse_math=False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
     svg = _for_a_page(buffer.getvalue())

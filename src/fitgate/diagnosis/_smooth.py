@@ -6,7 +6,7 @@ import numpy as np
 
 from fitgate.diagnosis._evidence import Floats
 
-__all__ = ["best_so_far", "number", "percent", "scatter", "smooth", "window_means"]
+__all__ = ["best_so_far", "number", "percent", "scatter", "smooth", "window_error", "window_means"]
 
 
 def smooth(values: Floats, width: int) -> Floats:
@@ -45,6 +45,17 @@ def window_means(values: Floats, windows: int) -> Floats:
         [2.0, 6.0]
     """
     return np.array([part.mean() for part in np.array_split(values, windows)])
+
+
+def window_error(values: Floats, windows: int) -> float:
+    """The standard error of the difference of two windows' means, from what the values scatter about their window's.
+
+    Example:
+        >>> window_error(np.array([1.0, 3.0, 1.0, 3.0]), 2)
+        1.4142135623730951
+    """
+    spread = float(np.median([part.std(ddof=1) for part in np.array_split(values, windows)]))
+    return spread * float(np.sqrt(2 * windows / len(values)))
 
 
 def best_so_far(values: Floats, *, better_high: bool) -> Floats:

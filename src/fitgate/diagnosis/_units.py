@@ -14,6 +14,8 @@ from fitgate.gate import settled
 __all__ = ["in_fractions", "in_unit_of", "may_be_share"]
 
 PERCENT = 100.0
+_BEYOND = 1.5
+"""What ends over this is no fraction, nor one that somebody smoothed or weighted. Under it, only a threshold can tell."""
 _ROUNDING = 1e-3
 """A mean of float32 values may lie so far beyond what it is a mean of."""
 
@@ -21,7 +23,7 @@ _ROUNDING = 1e-3
 def in_fractions(evidence: Evidence) -> Evidence:
     """The same evidence with every accuracy as a fraction; its curves know by what to multiply to have the recorded unit again.
 
-    An accuracy is in percent where it, or a threshold on it, goes beyond 1 and it stays within 100. Values that are
+    An accuracy is in percent where it, or a threshold on it, goes well beyond 1 and it stays within 100. Values that are
     the float32 nearest to a threshold's number become that number, as the gate takes them.
 
     Example:
@@ -65,8 +67,8 @@ def _scaled(curve: Curve, goals: Iterable[Goal]) -> Curve:
     if curve.unit != 1 or quantity_of(curve.name) != ACCURACY:
         return curve
     values = curve.value[np.isfinite(curve.value)]
-    asked = any(goal.required is not None and goal.required > 1 for goal in goals if goal.metric == curve.name)
-    if not len(values) or not _within(values, PERCENT) or (_within(values, 1.0) and not asked):
+    asked = any(goal.required is not None and goal.required > _BEYOND for goal in goals if goal.metric == curve.name)
+    if not len(values) or not _within(values, PERCENT) or (_within(values, _BEYOND) and not asked):
         return curve
     return replace(curve, value=curve.value / PERCENT, unit=PERCENT)
 

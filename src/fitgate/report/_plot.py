@@ -30,7 +30,8 @@ _COLOURS = {
 _SIZE = (4.7, 2.75)
 _DOTS_UP_TO = 40
 _LOG_FROM = 100.0
-_BACKGROUND: dict[str, Any] = {"boxstyle": "square,pad=0.1", "facecolor": _COLOURS["card"], "edgecolor": "none", "alpha": 0.8}
+_TEXT_HEIGHT = 0.075
+"""Of a line of text, as a share of the picture's height."""
 _NO_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -54,7 +55,6 @@ def svg_of(chart: Chart) -> str:
             "svg.hashsalt": salt,
             "font.size": 9.5,
             "path.simplify": False,
-            "text.parse_math": False,
         }
     ):
         figure = Figure(figsize=_SIZE, layout="constrained", facecolor="none")
@@ -70,11 +70,8 @@ def _draw(axes: Axes, chart: Chart) -> None:
         _draw_line(axes, line)
     if _spans_decades(chart):
         axes.set_yscale("log")
-    for required, text in chart.required:
+    for required, _ in chart.required:
         axes.axhline(required, color=_COLOURS["goal"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=3)
-        bound = text.removeprefix(chart.title).strip().replace(">=", "≥").replace("<=", "≤")
-        at: dict[str, Any] = {"xy": (1, required), "xycoords": axes.get_yaxis_transform(), "xytext": (-3, 3), "textcoords": "offset points"}
-        axes.annotate(bound, **at, ha="right", va="bottom", color=_COLOURS["goal"], fontsize=8.5, bbox=_BACKGROUND, zorder=6)
     if chart.judged_step is not None:
         axes.axvline(chart.judged_step, color=_COLOURS["judged"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
     if chart.judged_step is not None and chart.judged_value is not None:
@@ -87,10 +84,16 @@ def _draw(axes: Axes, chart: Chart) -> None:
         axes.plot([chart.judged_step], [chart.judged_value], marker="o", linestyle="none", zorder=5, **ring)
     if chart.non_finite_step is not None:
         axes.axvline(chart.non_finite_step, color=_COLOURS["problem"], linewidth=1.2, zorder=2)
-        at = {"xy": (chart.non_finite_step, 1), "xycoords": axes.get_xaxis_transform(), "xytext": (3, -3), "textcoords": "offset points"}
+        at: dict[str, Any] = {
+            "xy": (chart.non_finite_step, 1),
+            "xycoords": axes.get_xaxis_transform(),
+            "xytext": (3, -3),
+            "textcoords": "offset points",
+        }
         axes.annotate("not finite", **at, ha="left", va="top", color=_COLOURS["problem"], fontsize=8.5)
     _dress(axes)
     _place_marks(axes, chart.marks)
+    _place_bounds(axes, chart)
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
@@ -136,6 +139,26 @@ def _place_marks(axes: Axes, marks: tuple[Mark, ...]) -> None:
             transform=axes.get_xaxis_transform(), color=_COLOURS["card"], bbox=box, zorder=6,
         )  # fmt: skip
     axes.set_xlim(low, high)
+
+
+def _place_bounds(axes: Axes, chart: Chart) -> None:
+    """Each threshold's text beside the picture, at the height of its line, where it covers neither curve, ring nor bar."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)  # what stands beside it must not move it
+    to_share = axes.transData + axes.transAxes.inverted()
+    wanted = sorted((float(to_share.transform((0.0, required))[1]), text) for required, text in chart.required)
+    lifted = -1.0
+    for height, text in wanted:
+        # Texts of thresholds that lie close to each other stand one over the other.
+        lifted = max(height, lifted + _TEXT_HEIGHT)
+        bound = text.removeprefix(chart.title).strip().replace(">=", "≥").replace("<=", "≤")
+        beside: dict[str, Any] = {"xy": (1, lifted), "xycoords": "axes fraction", "xytext": (4, 0), "textcoords": "offset points"}
+        axes.annotate(_wrapped(bound), **beside, ha="left", va="center", color=_COLOURS["goal"], fontsize=8.5, parse_math=False)
+
+
+def _wrapped(bound: str) -> str:
+    """`≥ 0.9 (95 % confidence)` over two lines."""
+    return bound.replace(" (", "\n(", 1)
 
 
 def _for_a_page(svg: str) -> str:

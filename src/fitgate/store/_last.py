@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from fitgate.store._pieces import Piece, Wanted, read_groups, series_groups
+from fitgate.store._pieces import Piece, Wanted, greatest_step, read_groups, series_groups, series_in
 
 __all__ = ["LastValues"]
 
-_COLUMNS = ("step", "value")
+_COLUMNS = ("step", "global_step", "value")
 
 
 class LastValues:
@@ -29,16 +31,17 @@ class LastValues:
             ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
         """
         file, alike, mixed = series_groups(source, self._wanted)
-        newer = []
-        for number, key, greatest in alike:
-            series = key["stage"], key["name"]
-            # A series' steps rise with the optimizer's, so a group that ends before another one's end has not the last.
-            if greatest is None or greatest >= self._far.get(series, greatest):
-                newer.append((number, key))
-            if greatest is not None:
-                self._far[series] = max(greatest, self._far.get(series, greatest))
+        newer = [(number, key) for number, key in alike if self._may_be_newer(file, number, {(key["stage"], key["name"])})]
+        mixed = [number for number in mixed if self._may_be_newer(file, number, None)]
         for piece in read_groups(file, newer, mixed, _COLUMNS, self._wanted):
             self._take(piece)
+
+    def _may_be_newer(self, file: pq.ParquetFile, group: int, series: set[tuple[str, str]] | None) -> bool:
+        """Whether a row group can hold a last value. A series' steps rise with the optimizer's: what ends before another of its groups ends does not."""
+        end = greatest_step(file, group)
+        if end is None or not self._far:
+            return True
+        return any(end >= self._far.get(each, end) for each in (series if series is not None else series_in(file, group)))
 
     @property
     def values(self) -> dict[tuple[str, str], float]:
@@ -54,5 +57,6 @@ class LastValues:
         at = len(steps) - 1 - int(np.argmax(steps[::-1]))
         order = int(steps[at]), int(piece.key["attempt"])
         series = piece.key["stage"], piece.key["name"]
+        self._far[series] = max(int(pc.max(piece.numbers["global_step"]).as_py()), self._far.get(series, 0))
         if series not in self._found or order >= self._found[series][0]:
             self._found[series] = order, float(piece.numbers["value"][at].as_py())

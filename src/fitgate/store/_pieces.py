@@ -16,7 +16,7 @@ from fitgate.store._arrow import number_array
 from fitgate.store._parquet import check_footer
 from fitgate.store._schema import SCHEMA
 
-__all__ = ["NUMBERS", "Piece", "Wanted", "read_groups", "read_pieces", "series_groups"]
+__all__ = ["NUMBERS", "Piece", "Wanted", "greatest_step", "read_groups", "read_pieces", "series_groups", "series_in"]
 
 _KEYS = ("run_id", "attempt", "rank", "stage", "name")
 _TEXTS = ["run_id", "stage", "name"]
@@ -96,10 +96,10 @@ def read_pieces(source: pa.NativeFile, wanted: Wanted, columns: Sequence[str]) -
         ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
     """
     file, alike, mixed = series_groups(source, wanted)
-    return read_groups(file, [(number, key) for number, key, _ in alike], mixed, columns, wanted)
+    return read_groups(file, alike, mixed, columns, wanted)
 
 
-def series_groups(source: pa.NativeFile, wanted: Wanted) -> tuple[pq.ParquetFile, list[tuple[int, dict[str, Any], int | None]], list[int]]:
+def series_groups(source: pa.NativeFile, wanted: Wanted) -> tuple[pq.ParquetFile, list[tuple[int, dict[str, Any]]], list[int]]:
     """What of a file can hold wanted points, by its footer alone.
 
     Args:
@@ -107,15 +107,14 @@ def series_groups(source: pa.NativeFile, wanted: Wanted) -> tuple[pq.ParquetFile
         wanted: which points.
 
     Returns:
-        The file; the row groups of one series each, with what their points have in common and the greatest `global_step` (None
-        where the file doesn't say); the row groups that hold several series.
+        The file; the row groups of one series each, with what their points have in common; the row groups that hold several series.
 
     Raises:
         ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
     """
     file, index = _open(source)
     metadata = file.metadata
-    alike: list[tuple[int, dict[str, Any], int | None]] = []
+    alike: list[tuple[int, dict[str, Any]]] = []
     mixed: list[int] = []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -128,9 +127,25 @@ def series_groups(source: pa.NativeFile, wanted: Wanted) -> tuple[pq.ParquetFile
             if wanted.may_hold(ranges):
                 mixed.append(number)
         elif wanted.has(key):
-            steps = _ranges(group, index, ("global_step",)).get("global_step")
-            alike.append((number, key, None if steps is None else int(steps[1])))
+            alike.append((number, key))
     return file, alike, mixed
+
+
+def greatest_step(file: pq.ParquetFile, group: int) -> int | None:
+    """The greatest `global_step` of a row group; None where the file doesn't say."""
+    metadata = file.metadata.row_group(group)
+    for number in range(metadata.num_columns):
+        column = metadata.column(number)
+        if column.path_in_schema == "global_step":
+            greatest: int | None = column.statistics.max if column.statistics is not None and column.statistics.has_min_max else None
+            return greatest
+    return None
+
+
+def series_in(file: pq.ParquetFile, group: int) -> set[tuple[str, str]]:
+    """The (stage, name) of every series in a row group, read from these two columns alone."""
+    table = file.read_row_group(group, columns=["stage", "name"], use_threads=False)
+    return {(row["stage"], row["name"]) for row in table.group_by(["stage", "name"], use_threads=False).aggregate([]).to_pylist()}
 
 
 def read_groups(

@@ -8,7 +8,7 @@ from fitgate.diagnosis._evidence import Curve, Evidence, Floats
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import is_learning_rate
 from fitgate.diagnosis._pairs import train_loss
-from fitgate.diagnosis._smooth import number, window_means
+from fitgate.diagnosis._smooth import number, window_error, window_means
 
 __all__ = ["RULE"]
 
@@ -19,6 +19,8 @@ TURNED = 0.2
 """The loss turned when it gave back a fifth of what it had gained."""
 LEAST_GAINED = 0.1
 """What gained less than a tenth never got going: another rule's."""
+ERRORS = 3
+"""The lowest of twenty means lies a little lower by chance alone: what is given back shows beyond three standard errors."""
 HIGH = 0.9
 CUT = 0.5
 BEFORE = 5
@@ -55,6 +57,8 @@ def _turned(loss: Curve, rate: Curve, means: Floats, middles: Floats, at: Floats
         return None
     given_back = float(np.median(later) - means[lowest])
     high = float(at[: lowest + 1].max())
+    if given_back < ERRORS * window_error(loss.value, WINDOWS):
+        return None
     if gained < LEAST_GAINED * abs(means[0]) or given_back < TURNED * gained or at[lowest] < HIGH * high:
         return None
     step, end = int(middles[lowest]), int(loss.global_step[-1])

@@ -9,7 +9,7 @@ import numpy as np
 from fitgate.diagnosis._evidence import Evidence, Floats
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._pairs import misses, train_loss
-from fitgate.diagnosis._smooth import number, percent, window_means
+from fitgate.diagnosis._smooth import number, percent, window_error, window_means
 
 __all__ = ["RULE"]
 
@@ -29,6 +29,9 @@ WELL_UNDER_CHANCE = 0.5
 BEGINNING = 3
 EXPLODED = 1.5
 """Every later window lies so many times above the lowest of the first three: the loss left for good."""
+DEVIATIONS = 4.0
+"""And that lowest lies so many standard deviations of the logarithm under all that follows: of small batches a loss near 0 is far
+under its mean now and then."""
 
 
 def look(evidence: Evidence) -> Outcome:
@@ -36,7 +39,8 @@ def look(evidence: Evidence) -> Outcome:
 
     Default and source: a drop below 0.1 % (SageMaker Debugger, LossNotDecreasing), and within three standard errors
     of the difference, since a mean over noisy batches goes down a little by chance.
-    A loss that shot up within the first tenth and stayed high is compared with the lowest of its first three values.
+    A rise counts beyond three standard errors too. A loss that shot up within the first tenth and stayed high is compared with the
+    lowest of its first three values.
     Weights that were trained before may rest: where every threshold is met, or the loss lies under half of ln(classes), it is a hint.
     Least evidence: 20 values of the training loss, and windows whose means are certain to .5 %.
     """
@@ -47,9 +51,9 @@ def look(evidence: Evidence) -> Outcome:
     first, lowest, last = float(means[0]), float(means[1:].min()), float(means[-1])
     drop = first - lowest
     scale = abs(first) or 1.0
-    error = _error_of_difference(curve.value)
+    error = window_error(curve.value, WINDOWS)
     begin = float(curve.value[:BEGINNING].min())
-    if begin > 0 and lowest > EXPLODED * begin:
+    if begin > 0 and lowest > EXPLODED * begin and _far_under(begin, curve.value[len(curve) // WINDOWS :]):
         # It shot up within the first window, whose mean then is no measure.
         first, drop, scale, error = begin, begin - lowest, begin, 0.0
     if drop > max(DROP * scale, ERRORS * error):
@@ -58,7 +62,7 @@ def look(evidence: Evidence) -> Outcome:
         return NOT_ENOUGH
     rise = (last - first) / scale
     chance = math.log(evidence.classes) if evidence.classes else None
-    rising = rise > RISE
+    rising = rise > RISE and last - first > ERRORS * error
     guessing = chance is not None and abs(lowest - chance) <= NEAR_CHANCE * chance
     missed = misses(evidence)
     if not (rising or guessing or missed) and error > DROP * scale:
@@ -94,11 +98,11 @@ def look(evidence: Evidence) -> Outcome:
     ]
 
 
-def _error_of_difference(values: Floats) -> float:
-    """The standard error of the difference of two windows' means, from what the steps scatter about their window."""
-    parts = np.array_split(values, WINDOWS)
-    scatter = float(np.median([part.std(ddof=1) for part in parts]))
-    return scatter * math.sqrt(2 * WINDOWS / len(values))
+def _far_under(value: float, later: Floats) -> bool:
+    if later.min(initial=np.inf) <= 0:
+        return value < float(later.min())
+    logs = np.log(later)
+    return bool(math.log(value) < logs.mean() - DEVIATIONS * logs.std())
 
 
 RULE = Rule(
