@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -22,21 +23,27 @@ _SECRET = re.compile(r"(?:^|[-_.])(?:api[-_]?key|token|password|passwd|secret|cr
 _HIDDEN = "…"
 
 
-def git_state(folder: Path | None = None) -> dict[str, Any] | None:
+def git_state(folder: Path | None = None, *, without: Path | None = None) -> dict[str, Any] | None:
     """The commit that a folder is at, and whether it has uncommitted changes; None outside git.
 
     Args:
         folder: None for that of the script that runs, or the working folder where it is an installed one.
+        without: a folder that is no part of the code, such as a store of runs: what is new in it is no change.
     """
+    where = folder or _code_folder()
+    left_out = [] if without is None else ["--", ":/", f":(exclude){os.path.relpath(without, where or Path.cwd())}"]
 
     def git(*arguments: str) -> str:
         # Without optional locks: a status that refreshes the index would stand in the way of a commit made meanwhile.
         command = ["git", "--no-optional-locks", *arguments]
-        where = folder or _code_folder()
         return subprocess.run(command, cwd=where, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout.strip()  # noqa: S603
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        commit = git("rev-parse", "HEAD")
+        try:
+            return {"commit": commit, "dirty": bool(git("status", "--porcelain", *left_out))}
+        except subprocess.CalledProcessError:  # the folder to leave out lies outside the repository
+            return {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
 

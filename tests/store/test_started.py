@@ -45,6 +45,19 @@ def test_run_json_says_how_the_run_was_started(project: Path, tmp_path: Path, mo
     assert attempt.git == {"commit": _git(project, "rev-parse", "HEAD"), "dirty": bool(more)}
 
 
+def test_the_runs_themselves_are_no_change(project: Path) -> None:
+    """A store within the repository, which nobody told git to ignore: a second run is of the same clean code."""
+    for _ in range(2):
+        subprocess.run([sys.executable, "-m", "nets.train", "sub/runs"], cwd=project, check=True)
+    found = [run.info.git for run in fitgate.Store(str(project / "sub" / "runs")).runs()]
+    assert found == [{"commit": _git(project, "rev-parse", "HEAD"), "dirty": False}] * 2
+    (project / "new.py").touch()
+    subprocess.run([sys.executable, "-m", "nets.train", "sub/runs"], cwd=project, check=True)
+    latest = fitgate.Store(str(project / "sub" / "runs")).latest().info.git
+    assert latest is not None
+    assert latest["dirty"]
+
+
 def test_the_code_is_the_scripts_wherever_it_is_started(project: Path, tmp_path: Path) -> None:
     """Started from a folder that is no repository."""
     script = project / "nets" / "train.py"

@@ -30,7 +30,7 @@ _COLOURS = {
 _SIZE = (4.7, 2.75)
 _DOTS_UP_TO = 40
 _LOG_FROM = 100.0
-_TEXT_HEIGHT = 0.075
+_TEXT_HEIGHT = 0.085
 """Of a line of text, as a share of the picture's height."""
 _NO_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -147,18 +147,15 @@ def _place_bounds(axes: Axes, chart: Chart) -> None:
     axes.set_ylim(low, high)  # what stands beside it must not move it
     to_share = axes.transData + axes.transAxes.inverted()
     wanted = sorted((float(to_share.transform((0.0, required))[1]), text) for required, text in chart.required)
-    lifted = -1.0
+    free = -1.0
     for height, text in wanted:
-        # Texts of thresholds that lie close to each other stand one over the other.
-        lifted = max(height, lifted + _TEXT_HEIGHT)
-        bound = text.removeprefix(chart.title).strip().replace(">=", "≥").replace("<=", "≤")
-        beside: dict[str, Any] = {"xy": (1, lifted), "xycoords": "axes fraction", "xytext": (4, 0), "textcoords": "offset points"}
-        axes.annotate(_wrapped(bound), **beside, ha="left", va="center", color=_COLOURS["goal"], fontsize=8.5, parse_math=False)
-
-
-def _wrapped(bound: str) -> str:
-    """`≥ 0.9 (95 % confidence)` over two lines."""
-    return bound.replace(" (", "\n(", 1)
+        # `≥ 0.9 (95 % confidence)` goes over two lines; texts of thresholds that lie close to each other stand one over the other.
+        bound = text.removeprefix(chart.title).strip().replace(">=", "≥").replace("<=", "≤").replace(" (", "\n(", 1)
+        half = _TEXT_HEIGHT * (1 + bound.count("\n")) / 2
+        at = max(height, free + half)
+        free = at + half
+        beside: dict[str, Any] = {"xy": (1, at), "xycoords": "axes fraction", "xytext": (4, 0), "textcoords": "offset points"}
+        axes.annotate(bound, **beside, ha="left", va="center", color=_COLOURS["goal"], fontsize=8.5, parse_math=False)
 
 
 def _for_a_page(svg: str) -> str:

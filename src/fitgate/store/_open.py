@@ -93,7 +93,7 @@ def open_recorder(
         resumed_step=resumed_step if number else None,
         host=socket.gethostname(),
         pid=os.getpid(),
-        **(_how_started() if rank == 0 else {}),
+        **(_how_started(run_dir.parent) if rank == 0 else {}),
     )
     info = replace(
         info,
@@ -117,10 +117,10 @@ def open_recorder(
     return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
 
 
-def _how_started() -> dict[str, Any]:
+def _how_started(root: Path) -> dict[str, Any]:
     """What one needs to start it again, for run.json."""
     try:
         folder = os.getcwd()
     except OSError:  # somebody has removed it
         return {"command": started_command()}
-    return {"command": started_command(), "cwd": folder, "git": git_state()}
+    return {"command": started_command(), "cwd": folder, "git": git_state(without=root)}
