@@ -9,6 +9,9 @@
 The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
+from fitgate.export._again import judge_again
+from fitgate.export._already import AlreadyLive
+from fitgate.export._champion import live
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._git import git_state
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
@@ -17,12 +20,13 @@ from fitgate.export._publication import Prepared, release
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage
 from fitgate.export._subject import example_complaint
-from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact
+from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact, without_artifact
 from fitgate.export.formats import all_formats, check_formats, needs_example
 
 __all__ = [
     "ARTIFACT_METRICS",
     "TIMED_METRICS",
+    "AlreadyLive",
     "Candidate",
     "Prepared",
     "Staged",
@@ -37,6 +41,8 @@ __all__ = [
     "fits_forward",
     "git_state",
     "has_forward",
+    "judge_again",
+    "live",
     "load_checkpoint",
     "needs_example",
     "only_artifact_left",
@@ -46,4 +52,5 @@ __all__ = [
     "seal",
     "stage",
     "with_artifact",
+    "without_artifact",
 ]
