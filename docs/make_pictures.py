@@ -3,7 +3,7 @@
     make pictures
 
 Runs the demo twice in a temporary folder, starts TensorBoard on it, and takes each picture in a headless Chromium
-(`chromium` on PATH). Needs playwright: pip install "fitgate[browser]". Takes about a minute.
+(`chromium` on PATH). Needs playwright: pip install ".[browser]". Takes about a minute.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python examples/digits.py
 
-Needs scikit-learn for the data: pip install "fitgate[demo]".
+Needs scikit-learn for the data: pip install ".[demo]".
 """
 
 import pytorch_lightning as pl

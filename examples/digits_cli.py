@@ -2,7 +2,7 @@
 
     python examples/digits_cli.py fit --config examples/digits_cli.yaml
 
-Needs jsonargparse beside the demo's data: pip install "fitgate[demo]" "jsonargparse[signatures]".
+Needs jsonargparse beside the demo's data: pip install ".[demo]" "jsonargparse[signatures]".
 """
 
 import pytorch_lightning as pl

@@ -3,7 +3,7 @@
     python examples/optuna_search.py
 
 `fitgate.margin(decision)` is the least relative margin of the checks: above 0 is a deploy, and the larger the safer. Needs
-Optuna, and scikit-learn for the data: pip install optuna "fitgate[demo]".
+Optuna, and scikit-learn for the data: pip install optuna ".[demo]".
 """
 
 import optuna

@@ -3,7 +3,7 @@
     python examples/until_deployed.py
 
 It begins with one channel and a learning rate a hundred times too small. A report suggests changes of hyperparameters that
-the run has, each with a factor; this loop takes them all. Needs scikit-learn for the data: pip install "fitgate[demo]".
+the run has, each with a factor; this loop takes them all. Needs scikit-learn for the data: pip install ".[demo]".
 """
 
 from typing import Any

@@ -56,6 +56,11 @@ class LoggedValues:
         """The current step, as Lightning's loggers count."""
         return self._tap.step + self._shift if self._tap is not None else self._next_step or 0
 
+    @property
+    def coming_step(self) -> int:
+        """The step that the training batch which begins will have."""
+        return self._next_step if self._resumed and self._next_step is not None else self.step
+
     def install(self, trainer: Trainer, state: dict[str, Any] | None = None) -> None:
         """Begin to listen.
 

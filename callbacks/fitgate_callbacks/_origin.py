@@ -48,7 +48,8 @@ def examine(chosen: ChosenCheckpoint, run: RunInfo, *, state_key: str) -> Examin
     except UnsafeCheckpointError as error:
         return Examined({}, None, str(error) if chosen.by_path else _not_unpickled(path, error.holds))
     if loaded is None:
-        return Examined({}, None, f"the checkpoint {path} is not there: it was deleted before it could be judged")
+        gone = "nothing wrote it in this fit, or it was deleted" if chosen.by_path else "it was deleted"
+        return Examined({}, None, f"the checkpoint {path} is not there: {gone} before it could be judged")
     foreign = _foreign(path, written, loaded.content, run, state_key)
     return Examined(loaded.content, loaded.sha256, foreign or chosen.problem)
 

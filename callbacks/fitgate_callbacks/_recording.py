@@ -87,6 +87,11 @@ class Recording:
         """Whether what this trainer does next belongs to this run."""
         return self._pid == os.getpid() and (stage != "fit" or self._chosen_for() is trainer)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether a fit was recorded in it before."""
+        return self._fits > 0
+
     def choose(self, trainer: Trainer) -> None:
         """Choose the run's id, the same on all ranks. The folder is made at once, so that nobody else gets the id."""
         self._chosen_for = weakref.ref(trainer)

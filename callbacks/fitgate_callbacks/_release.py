@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.export import Candidate, Prepared, prepare
+from fitgate.export import AlreadyLive, Candidate, Prepared, prepare
 from fitgate.gate import Decision, Threshold
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
@@ -38,14 +38,14 @@ def judge_and_stage(
     disagreeing: Mapping[int, str],
     weights_changed: str | None,
     state_key: str,
-) -> tuple[Decision | None, Prepared | None]:
+) -> tuple[Decision | None, Prepared | AlreadyLive | None]:
     """Called on every rank: gathering the weights at the end of fit takes all of them. Only rank 0 judges.
 
     `disagreeing` says, by `global_step`, on which gated metrics the ranks differ; `weights_changed`, how the weights at the end
     differ from those that were validated; `state_key`, where a checkpoint says which run it is of. The rest is as the callback has it.
 
     Returns:
-        On rank 0 the decision and, if it is `deploy`, the sealed export.
+        On rank 0 the decision and, if it is `deploy`, the sealed export, or the live version that holds the same weights.
     """
     chosen = choose_checkpoint(trainer, which)
     at_end = end_of_fit_checkpoint(trainer) if chosen.path is None else {}

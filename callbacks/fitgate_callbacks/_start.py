@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fitgate.export import needs_example
+from fitgate.export import live, needs_example
 from fitgate.export.formats import all_formats
-from fitgate.gate import ARTIFACT, Threshold, nearest_names
+from fitgate.gate import ARTIFACT, Threshold, nearest_names, nothing_stands
 from fitgate.registry import tidy
+from fitgate_callbacks._choice import direction_complaint, missing_complaint
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import LightningModule, Trainer, choose_checkpoint, shards_checkpoints, shards_weights
 from fitgate_callbacks._ranks import on_rank_zero
@@ -22,19 +23,23 @@ def check_setup(
     trainer: Trainer,
     module: LightningModule,
     *,
+    thresholds: Sequence[Threshold],
     which: Any,  # noqa: ANN401 - as for choose_checkpoint
     formats: Sequence[str],
     timed: Iterable[str],
     example: ExampleInput,
     model_dir: Path,
 ) -> bool:
-    """One clear checkpoint, an example where one is needed, a folder that can be written. Leftovers in it are cleaned up.
+    """One clear checkpoint, the one that the thresholds mean; an example where one is needed; a folder that can be written.
+
+    Leftovers in the folder are cleaned up.
 
     Returns:
         Whether the weights at the end of fit will be judged, since nothing keeps checkpoints.
 
     Raises:
-        ValueError: one of the first two is not there, or each checkpoint will be a folder of shards.
+        ValueError: one of them is not there, each checkpoint will be a folder of shards, or no threshold says how good a first
+            version must be.
         OSError: the folder can't be written; on every rank.
     """
     chosen = choose_checkpoint(trainer, which)
@@ -43,6 +48,9 @@ def check_setup(
             f"GateCallback: {type(trainer.strategy).__name__} saves each checkpoint as a folder of shards, which can't be exported; have it "
             "save single files (FSDPStrategy(state_dict_type='full'), ModelParallelStrategy(save_distributed_checkpoint=False))"
         )
+        raise ValueError(message)
+    if which != "last" and (opposed := direction_complaint(chosen, thresholds)):
+        message = f"GateCallback: {opposed}"
         raise ValueError(message)
     for what in (*(f"the format {name!r}" for name in needs_example(formats)), *map(repr, timed)):
         if not example.possible(trainer, module):
@@ -56,11 +64,38 @@ def check_setup(
         raise ValueError(message)
 
     def prepare_folder() -> None:
+        complaint = missing_complaint(trainer, str(chosen.path)) if chosen.by_path else None
+        complaint = complaint or _too_little(thresholds, model_dir)
+        if complaint:
+            message = f"GateCallback: {complaint}"
+            raise ValueError(message)
         probe(model_dir)
         tidy(model_dir)
 
     on_rank_zero(trainer, prepare_folder)
     return chosen.path is None
+
+
+def _too_little(thresholds: Sequence[Threshold], model_dir: Path) -> str | None:
+    """Why no verdict could ever be a deploy; None where one could."""
+    relative = [threshold for threshold in thresholds if threshold.is_relative]
+    found = live(model_dir)
+    champion = found.version is not None or found.problem is not None
+    standing = [threshold for threshold in thresholds if champion or not threshold.is_relative]
+    if not nothing_stands(standing, champion=champion, relative=bool(relative)):
+        return None
+    if not relative or champion:
+        return f"every threshold only warns, so nothing decides: {_listed(thresholds)}; give one without warn=True"
+    metric = next((t for t in relative if not t.metric.startswith(ARTIFACT)), None)
+    example = f"{metric.metric} {metric.op} NUMBER" if metric is not None else "val_acc >= 0.8"
+    return (
+        f"nothing is live in {model_dir} yet, so what is relative to it is waived: {_listed(relative)}; "
+        f'at least one absolute threshold on a recorded metric must stand: add one, such as "{example}"'
+    )
+
+
+def _listed(thresholds: Iterable[Threshold]) -> str:
+    return ", ".join(repr(str(threshold)) for threshold in thresholds)
 
 
 def format_complaint(trainer: Trainer, module: LightningModule, formats: Iterable[str]) -> str | None:

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.export import Prepared, check_artifact_thresholds, check_formats, needs_example, release
+from fitgate.export import AlreadyLive, Prepared, check_artifact_thresholds, check_formats, needs_example, release, without_artifact
 from fitgate.export._champion import judge_run
-from fitgate.export._thresholds import without_artifact
 from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, parse_thresholds
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._agreement import RankAgreement
 from fitgate_callbacks._conclude import conclude, write_gate
+from fitgate_callbacks._earlier import Earlier, earlier_outcome, show_earlier
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._fingerprint import ValidatedWeights
 from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpoint, Trainer, end_progress_bar, shards_weights
@@ -37,7 +37,8 @@ class GateCallback(Callback):
     """When fit ends, judges thresholds on the metrics of the checkpoint that would ship.
 
     On `deploy` the weights are exported, loaded again, compared and published as the next version under
-    `dirpath/model_name`; on `improve` nothing is. Either way gate.json in the run's folder has every check.
+    `dirpath/model_name`; on `improve` nothing is. Either way gate.json in the run's folder has every check. A fit that had
+    nothing left to do changes nothing: the decision of the fit before stands. Weights that are live already are not published again.
 
     Args:
         thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one. `artifact.size_mb`, `artifact.parameters`,
@@ -45,7 +46,8 @@ class GateCallback(Callback):
         dirpath: the deploy root, a local folder.
         model_name: the model's folder under it.
         checkpoint: `"best"`, `"last"`, a path, or one of several ModelCheckpoints. Without any ModelCheckpoint the weights at
-            the end of fit.
+            the end of fit. A path that is not there yet needs a suffix, and a folder that is there or that a ModelCheckpoint
+            saves in.
         formats: any of `"checkpoint"`, `"safetensors"`, `"torch_export"`, `"onnx"`.
         example_input: arguments of the module's forward, the batch first: a tensor, a tuple or a dict of tensors. Without it the
             module's `example_input_array`, else the input of the first validation batch.
@@ -58,7 +60,7 @@ class GateCallback(Callback):
 
     Attributes:
         decision: after fit, on every rank; None before.
-        version: the version that was published, on every rank; None when none was.
+        version: the version that holds what was judged, on every rank: published by this fit, or live already; None otherwise.
         report: the content of report.json, on every rank, when the verdict is improve; None otherwise.
         run_dir: the judged run's folder, on every rank; None before.
 
@@ -97,12 +99,17 @@ class GateCallback(Callback):
         self._validated = ValidatedWeights()
         self._warned = False
         self._at_end = False
-        self._staged: Prepared | None
+        self._staged: Prepared | AlreadyLive | None
+        self._earlier: Earlier | None
         self.decision: Decision | None
         self.version: int | None
         self.report: dict[str, Any] | None
         self.run_dir: Path | None
         self._forget()
+
+    def __repr__(self) -> str:
+        folder = self._model_dir
+        return f"GateCallback({[str(t) for t in self._thresholds]!r}, dirpath={str(folder.parent)!r}, model_name={folder.name!r})"
 
     # Lightning's hooks, in the order of a fit
 
@@ -111,12 +118,14 @@ class GateCallback(Callback):
         if stage != "fit":
             return
         self._forget()  # first: what an earlier fit published is not this one's, whatever fails next
+        self._check_alone(trainer)
         metrics = self._metrics(trainer)
         if trainer.world_size > 1:
             metrics.watch(self._agreement.take)
         self._at_end = check_setup(
             trainer,
             pl_module,
+            thresholds=self._thresholds,
             which=self._which,
             formats=self._formats,
             timed=self._timed,
@@ -185,7 +194,10 @@ class GateCallback(Callback):
         self.decision = share(trainer, decision, error)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """A fit that did not come to its end is never a deploy. What is live already stays so, and so does what is on record of it."""
+        """A fit that did not come to its end is never a deploy. What is live already stays so, and so does what is on record of it.
+
+        Of an error before the first step nothing is written or printed here: run.json says that the fit failed, and why.
+        """
         if trainer.state.fn != "fit":
             return
         if self.version is not None:
@@ -197,15 +209,17 @@ class GateCallback(Callback):
         self._drop_staged()
         metrics = self._metrics(trainer)
         recorder = metrics.end_fit(trainer, exception) or metrics.recorder
-        if not trainer.is_global_zero or recorder is None:
-            return
+        if not trainer.is_global_zero or recorder is None or recorder.info.state in ("deployed", "improve"):
+            return  # nothing began, and what stands on record is of a fit before; or this one has been judged
         if recorder.info.state == "completed" and recorder.info.fit is not None:
             # Another callback failed once the training itself had come to its end.
             failed = f"{type(exception).__name__}: {exception}".rstrip(": ")
             recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
         decision, _ = judge_run(run, self._thresholds, self._model_dir, self._allow)
-        self.decision = without_artifact(decision)
+        self.decision, self.run_dir = without_artifact(decision), recorder.run_dir
+        if run.info.fit is not None and run.info.fit.failed and run.info.fit.steps == 0:
+            return  # such as an argument that can't be: the error says it all, and there is nothing to judge
         write_gate(recorder, self.decision)
         self._conclude(recorder)
 
@@ -226,7 +240,7 @@ class GateCallback(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         # The Trainer hangs the module's own `log` and `log_dict` on every callback; a staging is this process's own.
-        own = {"_staged": None, "_validated": ValidatedWeights()}
+        own = {"_staged": None, "_earlier": None, "_validated": ValidatedWeights()}
         return {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")} | own
 
     # Behind the hooks
@@ -237,16 +251,20 @@ class GateCallback(Callback):
             raise ValueError(message)
 
     def _forget(self) -> None:
-        self._staged = None
+        self._staged = self._earlier = None
+        self._nothing_trained = False
         self.decision, self.version, self.report, self.run_dir = None, None, None, None
 
     def _judge_and_stage(
         self, trainer: Trainer, module: LightningModule, disagreeing: Mapping[int, str]
-    ) -> tuple[Decision | None, Prepared | None]:
-        recorder = self._metrics(trainer).end_fit(trainer)
-        if trainer.is_global_zero and (recorder is None or recorder.info.fit is None):
-            reasons = ["no_step: this fit ran no optimizer step, so it has nothing new to judge"]
-            return evaluate(self._thresholds, {}, ineligible=reasons), None
+    ) -> tuple[Decision | None, Prepared | AlreadyLive | None]:
+        metrics = self._metrics(trainer)
+        if not metrics.has_begun(trainer):
+            if "no_step" not in self._allow:
+                self._nothing_trained = True
+                return self._what_stands(metrics) if trainer.is_global_zero else None, None
+            metrics.begin(trainer, module)
+        recorder = metrics.end_fit(trainer)
         example, example_source = self._example.value(trainer, module)
         return judge_and_stage(
             trainer,
@@ -260,10 +278,24 @@ class GateCallback(Callback):
             allow=self._allow,
             disagreeing=disagreeing,
             weights_changed=self._validated.changed(trainer, module) if self._at_end else None,
-            state_key=self._metrics(trainer).state_key,
+            state_key=metrics.state_key,
         )
 
+    def _what_stands(self, metrics: MetricsCallback) -> Decision:
+        """The decision that stands; where there is none, that nothing was trained."""
+        self._earlier = earlier_outcome(metrics.goes_on_in, self._model_dir)
+        if self._earlier is not None:
+            return self._earlier.decision
+        reason = "no_step: this fit ran no optimizer step, so it has nothing new to judge"
+        _log.warning("GateCallback: %s", reason)
+        return evaluate(self._thresholds, {}, ineligible=[reason])
+
     def _publish(self, trainer: Trainer) -> None:
+        if self._nothing_trained:
+            if self._earlier is not None:
+                self.version, self.report, self.run_dir = self._earlier.version, self._earlier.report, self._earlier.run_dir
+                show_earlier(self._earlier, self._model_dir)
+            return
         recorder = self._metrics(trainer).recorder
         if recorder is None or self.decision is None:
             return
@@ -285,6 +317,13 @@ class GateCallback(Callback):
         if self._staged is not None:
             self._staged.drop()
             self._staged = None
+
+    def _check_alone(self, trainer: Trainer) -> None:
+        gates = [callback for callback in trainer.callbacks if isinstance(callback, GateCallback)]  # type: ignore[attr-defined]  # set in Trainer.__init__
+        if len(gates) > 1:
+            told = ", ".join(map(repr, gates))
+            message = f"GateCallback: this Trainer has {len(gates)} ({told}), and a run has one gate.json: give all thresholds to one"
+            raise ValueError(message)
 
     @staticmethod
     def _metrics(trainer: Trainer) -> MetricsCallback:

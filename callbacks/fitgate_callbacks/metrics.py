@@ -12,6 +12,7 @@ from fitgate.store._values import check_name, check_step, to_float
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, StepOutputs
+from fitgate_callbacks._rates import LearningRates
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
 from fitgate_callbacks._roots import local_root
 from fitgate_callbacks._validation import ValidationEvidence, ValidationSetSeen
@@ -25,8 +26,8 @@ class MetricsCallback(Callback):
 
     Names and steps are those of Lightning's own `CSVLogger` at `log_every_n_steps=1`, save that a
     value which was not logged again is not recorded again, and that the loss `training_step`
-    returns is always there as `loss`. Pass `logger=False` to the Trainer, or its default logger
-    writes a second copy.
+    returns is always there as `loss`. What a LearningRateMonitor tells loggers is recorded too, and it needs no
+    other logger. Pass `logger=False` to the Trainer, or its default logger writes a second copy.
 
     Args:
         dirpath: the store's folder, a local one; made where it is missing.
@@ -86,6 +87,7 @@ class MetricsCallback(Callback):
         )
         self._accuracy = accuracy
         self._restored: dict[str, Any] = {}
+        self._may_begin = False
         self._witnesses: tuple[Witness, ...] = ()
         self._renew()
 
@@ -134,6 +136,20 @@ class MetricsCallback(Callback):
             message = f"metric {name!r}: nothing is being recorded yet; log in a hook of a running fit, validation or test"
             raise RuntimeError(message)
 
+    @property
+    def goes_on_in(self) -> Path | None:
+        """The folder of the run that a fit goes on with, from before it has begun; None before there is any."""
+        run_id = self._restored.get("run_id") or self.run_id
+        return self._options.root / run_id if run_id else None
+
+    def has_begun(self, trainer: Trainer) -> bool:
+        """Whether this trainer has done anything to record, on every rank alike: not where a resumed fit had nothing left to do."""
+        return self._recording.trainer is trainer
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run, for those who want a fit recorded that trains nothing. All ranks must call this."""
+        self._begin(trainer, pl_module)
+
     def watch(self, witness: Witness) -> None:
         """Tell somebody, in the fits to come, what is recorded on this rank, and on one that records nothing what would be."""
         if witness not in self._witnesses:
@@ -157,9 +173,18 @@ class MetricsCallback(Callback):
             self._renew()
         self._recording.choose(trainer)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Listen to a LearningRateMonitor, before it asks for loggers."""
+        self._rates.install(trainer)
+
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the run, so that a failure in the sanity check is on record."""
-        self._begin(trainer, pl_module)
+        """Open the run, so that a failure in the sanity check is on record.
+
+        Not yet one that is there already: this fit may have nothing left to do, and then nothing of it changes.
+        """
+        self._may_begin = bool(self._recording.fitted or self._restored.get("run_id"))
+        if not self._may_begin:
+            self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run."""
@@ -224,6 +249,8 @@ class MetricsCallback(Callback):
         Returns:
             The recorder, for those who judge; None where this process recorded nothing of this fit.
         """
+        if exception is not None and self._may_begin:
+            self._begin(trainer, trainer.lightning_module)  # an error in the sanity check of a fit that goes on
         if self.recorder is None or self._recording.trainer is None:
             return None
         self.recorder.flush()
@@ -259,7 +286,19 @@ class MetricsCallback(Callback):
         state = {
             key: value
             for key, value in self.__dict__.items()
-            if key not in ("_recording", "_written", "_logged", "_outputs", "_evidence", "_validation_set", "_witnesses", "log", "log_dict")
+            if key
+            not in (
+                "_recording",
+                "_written",
+                "_logged",
+                "_rates",
+                "_outputs",
+                "_evidence",
+                "_validation_set",
+                "_witnesses",
+                "log",
+                "log_dict",
+            )
         }
         return {**state, "run_id": self.run_id}
 
@@ -276,10 +315,15 @@ class MetricsCallback(Callback):
         self._written = CheckpointsWritten()
         self._outputs = StepOutputs(self._accuracy)
         self._logged = LoggedValues(self._recording.take, self._outputs)
+        self._rates = LearningRates(self._take_rates)
         self._evidence = ValidationEvidence(self._recording.take_batches)
         self._validation_set = ValidationSetSeen()
 
+    def _take_rates(self, names: tuple[str, ...], values: list[Any]) -> None:
+        self._recording.take("train", self._logged.coming_step, names, values)
+
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._may_begin = False
         if self._recording.trainer is trainer:
             return
         restored, self._restored = self._restored if trainer.state.fn == "fit" else {}, {}
@@ -296,7 +340,8 @@ class MetricsCallback(Callback):
 
     def _end(self, *, error: bool = False) -> None:
         self._written.remove()
+        self._rates.remove()
         self._logged.remove(error=error)
         self._outputs.drop()
         self._recording.close(restored=self._restored.get("run_id"))
-        self._restored = {}
+        self._restored, self._may_begin = {}, False

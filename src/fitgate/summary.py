@@ -15,12 +15,13 @@ import os
 import shlex
 import shutil
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +31,7 @@ __all__ = ["checks_table", "command_line", "decision_part", "judged_text", "labe
 END_OF_FIT = "end of fit"
 _INDENT = 2
 _LABEL_WIDTH = 13
+_NARROW = 56
 # Reversed: the letters have the colour of the terminal's ground, which a theme made for contrast.
 _BADGES = {"deploy": "bold green reverse", "improve": "bold yellow reverse"}
 _STYLES = {"passed": "green", "missed": "red", "warned": "yellow", "waived": "dim"}
@@ -115,25 +117,57 @@ def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8"
         checks: as gate.json has them.
         encoding: of the terminal.
     """
-    table = Table.grid(padding=(0, 3, 0, 0))
-    table.add_column()
-    table.add_column(overflow="fold")
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    marks = _marks(encoding)
-    for check in checks:
-        outcome, value = _outcome(check), check.get("value")
-        text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
-        if value is not None:
-            text = text.removeprefix(f"got {value:.6g}, ").removeprefix(f"got {value:.9g}, ")
-        style = _STYLES[outcome]
-        table.add_row(
-            Text(marks[outcome], style),
-            Text(str(check["threshold"])),
-            Text("" if value is None else f"{value:.6g}", "bold"),
-            Text(text, style),
-        )
-    return _indented(table)
+    return _Checks([_said(check) for check in checks], _marks(encoding))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One check in words."""
+
+    outcome: str
+    threshold: str
+    value: str
+    text: str
+
+
+class _Checks:
+    """A row a check; where the terminal is too narrow for that, a few lines each."""
+
+    def __init__(self, checks: Sequence[_Said], marks: Mapping[str, str]) -> None:
+        self._checks, self._marks = checks, marks
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        yield _indented(self._lines() if options.max_width < _NARROW else self._table())
+
+    def _table(self) -> RenderableType:
+        table = Table.grid(padding=(0, 3, 0, 0))
+        table.add_column()
+        table.add_column(overflow="fold")
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(overflow="fold")
+        for said in self._checks:
+            style = _STYLES[said.outcome]
+            cells = (self._marks[said.outcome], style), (said.threshold, ""), (said.value, "bold"), (said.text, style)
+            table.add_row(*(Text(text, how) for text, how in cells))
+        return table
+
+    def _lines(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_column()
+        grid.add_column(overflow="fold")
+        for said in self._checks:
+            style = _STYLES[said.outcome]
+            value = f"{said.value}: " if said.value else ""
+            grid.add_row(Text(self._marks[said.outcome], style), Text.assemble(said.threshold, "\n", (value, "bold"), (said.text, style)))
+        return grid
+
+
+def _said(check: Mapping[str, Any]) -> _Said:
+    value = check.get("value")
+    text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
+    if value is not None:
+        text = text.removeprefix(f"got {value:.6g}, ").removeprefix(f"got {value:.9g}, ")
+    return _Said(_outcome(check), str(check["threshold"]), "" if value is None else f"{value:.6g}", text)
 
 
 def labelled(label: str, value: str) -> RenderableType:

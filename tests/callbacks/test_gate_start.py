@@ -7,14 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
+from fitgate import Threshold
 from fitgate.callbacks import GateCallback, MetricsCallback
+from fitgate.gate import parse_thresholds
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._roots import probe
 from fitgate_callbacks._start import check_setup
-from tests.callbacks._gated import Scripted, best, fit, published
+from tests.callbacks._gated import Scripted, best, fit, latest, loader, published
 
 
 class NeverTrains(Scripted):
@@ -79,7 +82,13 @@ def test_a_strategy_that_says_it_saves_shards(tmp_path: Path, strategy: Any, sha
     trainer: Any = SimpleNamespace(strategy=strategy, checkpoint_callbacks=[best(tmp_path)], is_global_zero=True)
 
     def check(which: str) -> bool:
-        options: dict[str, Any] = {"formats": ["safetensors"], "timed": (), "example": ExampleInput(None), "model_dir": tmp_path / "deploy"}
+        options: dict[str, Any] = {
+            "thresholds": parse_thresholds(["val_acc >= 0.8"]),
+            "formats": ["safetensors"],
+            "timed": (),
+            "example": ExampleInput(None),
+            "model_dir": tmp_path / "deploy",
+        }
         return check_setup(trainer, Scripted(), which=which, **options)
 
     if sharded:
@@ -87,4 +96,116 @@ def test_a_strategy_that_says_it_saves_shards(tmp_path: Path, strategy: Any, sha
             check("best")
     else:
         assert not check("best")
+    (tmp_path / "whole.ckpt").touch()
     assert not check(str(tmp_path / "whole.ckpt"))
+
+
+def _refused(tmp_path: Path, match: str, *callbacks: Any, **options: Any) -> str:
+    """The message that a fit ends with before its first step."""
+    with pytest.raises(ValueError, match=match) as caught:
+        fit(tmp_path, *callbacks, module=NeverTrains(), num_sanity_val_steps=0, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "threshold", "wanted"),
+    [
+        ("val_acc", "min", "val_acc >= 0.9", "max"),
+        ("val_acc", "min", "val_acc > champion + 0.01", "max"),
+        ("val_loss", "max", "val_loss <= 0.3", "min"),
+        ("val_acc_epoch", "min", "val_acc >= 0.9", "max"),
+    ],
+)
+def test_a_checkpoint_that_keeps_the_worst(tmp_path: Path, monitor: str, mode: str, threshold: str, wanted: str) -> None:
+    """Lightning's default mode is "min": named are both, and what to write."""
+    keeper = best(tmp_path, monitor=monitor, mode=mode)
+    told = _refused(tmp_path, "the worst epoch would be judged and shipped", keeper, thresholds=[threshold, "f1 >= 0.1"])
+    assert f"ModelCheckpoint(monitor={monitor!r}, mode={mode!r}) keeps the" in told
+    assert repr(threshold) in told
+    assert told.endswith(f"give ModelCheckpoint(monitor={monitor!r}, mode={wanted!r})")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "gate"),
+    [(["val_acc >= 0.1", "val_acc <= 0.99"], {}), (["val_acc >= 0.1"], {"checkpoint": "last"}), (["other >= 0.1"], {})],
+    ids=["both directions", "the last one", "another metric"],
+)
+def test_a_direction_that_says_nothing(tmp_path: Path, thresholds: list[str], gate: dict[str, Any]) -> None:
+    """Thresholds on both sides, a checkpoint that no monitor chose, a monitor that nothing is asked of: no error."""
+    callback, _ = fit(tmp_path, best(tmp_path, mode="min", save_last=True), thresholds=thresholds, gate=gate)
+    assert callback.decision is not None
+
+
+def test_the_mode_of_the_checkpoint_that_is_not_judged(tmp_path: Path) -> None:
+    """Of several, only the one that was given is asked."""
+    judged, other = best(tmp_path), best(tmp_path, "other", mode="min")
+    callback, _ = fit(tmp_path, judged, other, gate={"checkpoint": judged})
+    assert callback.version == 1
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "told"),
+    [
+        ("bset", r"'bset' is none of them: there is no such file; did you mean 'best'\?"),
+        ("lst", "did you mean 'last'"),
+        ("model", "'model' is none of them: there is no such file$"),
+        ("nowhere/best.ckpt", r"nothing says that this fit writes into nowhere; ModelCheckpoint saves in .*/ckpt$"),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_there(tmp_path: Path, checkpoint: str, told: str) -> None:
+    """A misspelt word, and a path into a folder that nobody makes."""
+    _refused(tmp_path, told, best(tmp_path), gate={"checkpoint": checkpoint})
+
+
+def test_a_checkpoint_that_the_fit_will_write(tmp_path: Path) -> None:
+    """Under a ModelCheckpoint's folder, which is not there yet."""
+    keeper = best(tmp_path, save_last=True)
+    callback, _ = fit(tmp_path, keeper, gate={"checkpoint": tmp_path / "ckpt" / "last.ckpt"}, module=Scripted((0.7, 0.9, 0.9), "x"))
+    assert callback.decision is not None
+    assert callback.decision.verdict == "deploy", callback.decision.reasons
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "told"),
+    [
+        (["val_acc >= champion + 0.005"], 'is waived: .val_acc >= champion . 0.005.; .* add one, such as "val_acc >= NUMBER"$'),
+        (["val_acc >= champion", "artifact.size_mb <= 5"], "at least one absolute threshold on a recorded metric must stand"),
+        ([Threshold("val_acc", ">=", 0.5, warn=True)], "every threshold only warns, so nothing decides: 'val_acc >= 0.5 .warn.'"),
+    ],
+)
+def test_thresholds_by_which_nothing_could_deploy(tmp_path: Path, thresholds: list[Any], told: str) -> None:
+    """Relative ones alone while nothing is live, or none that decides."""
+    _refused(tmp_path, told, best(tmp_path), thresholds=thresholds)
+
+
+def test_two_gates_on_one_trainer(tmp_path: Path) -> None:
+    """One gate.json a run: the second would write over the first. Both are named."""
+    second = GateCallback(["val_acc >= 0.9"], dirpath=tmp_path / "deploy", model_name="other")
+    told = _refused(tmp_path, r"this Trainer has 2 .*, and a run has one gate\.json", best(tmp_path), second)
+    for threshold, name in (("val_acc >= 0.8", "net"), ("val_acc >= 0.9", "other")):
+        assert f"GateCallback([{threshold!r}], dirpath={str(tmp_path / 'deploy')!r}, model_name={name!r})" in told
+
+
+@pytest.mark.parametrize("order", ["gate first", "metrics first"])
+def test_an_error_before_the_first_step_is_only_its_message(
+    tmp_path: Path, order: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No verdict is printed above it, and none is written. Where a run was there already, run.json says that it failed, and why."""
+    gate = GateCallback(["val_acc >= 0.9"], dirpath=tmp_path / "deploy", model_name="net")
+    metrics = MetricsCallback(tmp_path / "runs")
+    callbacks = [gate, metrics] if order == "gate first" else [metrics, gate]
+    settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(max_epochs=1, enable_model_summary=False, callbacks=[*callbacks, best(tmp_path, mode="min")], **settings)
+    with pytest.raises(ValueError, match="the worst epoch"):
+        trainer.fit(NeverTrains(), loader(), loader())
+    assert "IMPROVE" not in capsys.readouterr().out
+    assert "GateCallback" not in caplog.text
+    if order == "gate first":
+        assert not (tmp_path / "runs").exists()
+        return
+    run = latest(tmp_path)
+    assert run.state == "failed"
+    assert run.info.fit is not None
+    assert "the worst epoch" in str(run.info.fit.failed)
+    assert not (tmp_path / "runs" / run.id / "gate.json").exists()
+    assert not (tmp_path / "runs" / run.id / "improve").exists()

@@ -121,17 +121,6 @@ def test_a_last_checkpoint_older_than_the_best(tmp_path: Path) -> None:
         fit(tmp_path, best(tmp_path, "c"), gate={"checkpoint": "last"})
 
 
-def test_a_finished_run_that_is_resumed_is_not_judged_again(tmp_path: Path) -> None:
-    """No step was run in that fit, and its metrics are empty."""
-    _, trainer = fit(tmp_path, best(tmp_path))
-    trainer.save_checkpoint(tmp_path / "end.ckpt")
-    gate, _ = fit(tmp_path, best(tmp_path), ckpt_path=tmp_path / "end.ckpt")
-    verdict, reasons = _verdict(gate)
-    assert verdict == "improve"
-    assert reasons[0].startswith("no_step")
-    assert published(tmp_path) == ["1", "CURRENT", "history.jsonl"]
-
-
 def test_a_resume_into_a_new_checkpoint_folder(tmp_path: Path) -> None:
     """What is judged is the checkpoint that would ship, by the values recorded at its own step, in whichever attempt."""
     _, trainer = fit(tmp_path, best(tmp_path, save_last=True), module=Scripted((0.95, 0.6)), max_epochs=2, thresholds=["val_acc >= 0.99"])

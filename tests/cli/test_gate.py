@@ -98,6 +98,16 @@ def test_what_no_file_of_the_run_can_tell_again_is_taken_from_the_record(reason:
     assert json.loads(done.stdout)["reasons"] == [reason]
 
 
+def test_a_run_by_hand_says_what_was_judged(tmp_path: Path, invoke: Any) -> None:
+    """Exit code 0 or 1 as of any run, and one line that it was the last values."""
+    with fitgate.start_run(tmp_path, name="by-hand") as run:
+        run.log_metric("accuracy", 0.9)
+    for threshold, code in (("accuracy >= 0.8", 0), ("accuracy >= 0.95", 1)):
+        done = invoke("gate", "by-hand", "-t", threshold, "--root", tmp_path)
+        assert done.exit_code == code, done.output
+        assert "judged       the last value of each metric, logged by hand" in done.stdout
+
+
 def test_what_was_not_exported_has_no_size_to_pass_with(root: Path, invoke: Any) -> None:
     """Also where nothing but that stands in the way."""
     decision = judge(fitgate.Store(str(root)).run(RUN), ["val_acc >= 0.5", "artifact.size_mb <= 20"])

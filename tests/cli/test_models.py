@@ -82,7 +82,38 @@ def test_verify_says_which_file_is_off(deploy: Path, told: Any) -> None:
     assert "3/extra/words.txt: is missing" in found
     problems = json.loads(told("verify", model, "--json", code=1))["problems"]
     assert [(problem["version"], problem["path"]) for problem in problems] == [(1, "1/model.bin"), (2, "2/added"), (3, "3/extra/words.txt")]
-    assert "holds no versions" in told("verify", deploy, code=2)
+
+
+@pytest.mark.parametrize("command", ["verify", "rollback", "promote"])
+def test_a_folder_of_another_kind_is_told_with_the_command_for_it(command: str, deploy: Path, root: Path, told: Any) -> None:
+    """A deploy root, one version, a store and nothing of ours, where a model's folder is expected."""
+    more = ["1"] if command == "promote" else []
+    for folder, what in {
+        deploy: f"is a deploy root, which holds digits, letters: fitgate models {deploy}, or fitgate verify {deploy / 'digits'}",
+        deploy / "digits" / "1": f"is one version of a model: fitgate verify {deploy / 'digits'}",
+        root: f"is a store of runs: fitgate runs {root}",
+        deploy / "digits" / "1" / "extra": "holds no versions; expected a model's folder, such as deploy/model",
+        deploy / "nowhere": "is no folder; expected a model's folder, such as deploy/model",
+    }.items():
+        assert told(command, folder, *more, code=2) == f"fitgate: {folder} {what}\n"
+
+
+def test_models_of_a_store_of_runs_says_which_command_is_meant(deploy: Path, root: Path, told: Any) -> None:
+    """And of one model's folder."""
+    assert told("models", root, code=2) == f"fitgate: there are no models in {root}: {root} is a store of runs: fitgate runs {root}\n"
+    digits = deploy / "digits"
+    assert f"is a model's folder: fitgate verify {digits}, or fitgate models {deploy}" in told("models", digits, "--json", code=2)
+
+
+def test_promoting_what_is_live_changes_nothing(deploy: Path, told: Any) -> None:
+    """No line in the history, and what was live before it is still known."""
+    model = deploy / "digits"
+    before = {path: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    assert told("promote", model, "3") == f"{model}: version 3 was live already: its files are whole, and nothing has changed.\n"
+    assert {path: path.read_bytes() for path in model.iterdir() if path.is_file()} == before
+    (model / "history.jsonl").write_text("{")
+    assert told("promote", model, "3") == f"{model}: version 3 is live; before it was 2.\n"
+    assert told("verify", model).endswith("all as published.\n")
 
 
 def test_promote_and_rollback_move_current(deploy: Path, told: Any) -> None:
@@ -99,4 +130,3 @@ def test_promote_and_rollback_move_current(deploy: Path, told: Any) -> None:
     assert "1 is not what was published: model.bin" in told("promote", model, "1", code=2)
     assert "is not what was published: model.bin" in told("rollback", model, code=2)
     assert json.loads((model / "CURRENT").read_bytes())["version"] == 2
-    assert "no live version" in told("rollback", deploy, code=2)

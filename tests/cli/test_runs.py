@@ -13,6 +13,7 @@ from fitgate.cli._common import age_text
 from fitgate.store._run_file import RunInfo, write_run_info
 from fitgate.store._schema import Record
 from fitgate.store._segments import SegmentWriter
+from tests.registry._versions import publish_version
 
 
 def test_runs_are_listed_newest_first_with_state_verdict_and_age(root: Path, invoke: Any) -> None:
@@ -111,3 +112,55 @@ def test_json_lists_every_run_unless_a_limit_is_given(tmp_path: Path, invoke: An
         fitgate.start_run(tmp_path, tensorboard=False).close()
     assert len(json.loads(invoke("runs", tmp_path, "--json").stdout)) == 22
     assert len(json.loads(invoke("runs", tmp_path, "--json", "--limit", "3").stdout)) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more", b"{"])
+def test_a_damaged_file_is_named_and_every_other_run_is_listed(root: Path, invoke: Any, damage: bytes) -> None:
+    """A Parquet file or a gate.json: one line a run says which and what to do, its state still stands, and the others are as ever."""
+    expected = {run["id"]: run for run in json.loads(invoke("runs", root, "--json").stdout)}
+    fox, owl = root / "net-20261123-090000-sad-fox", root / "net-20261123-080000-old-owl"
+    (segment,) = (fox / "metrics").glob("*.parquet")
+    segment.write_bytes(damage)
+    (owl / "gate.json").write_bytes(damage)
+    done = invoke("runs", root)
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == list(expected)
+    assert done.stdout.count("can't be read") == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"warning: {segment} can't be read")
+    assert "move what is damaged out of its metrics folder" in first
+    assert second.startswith(f"warning: {owl / 'gate.json'} can't be read")
+    found = {run["id"]: run for run in json.loads(invoke("runs", root, "--json").stdout)}
+    assert found[fox.name] == {**expected[fox.name], "metrics": {}, "problem": first.removeprefix("warning: ")}
+    assert found[owl.name] == {**expected[owl.name], "problem": second.removeprefix("warning: ")}
+    assert {name: run for name, run in found.items() if run["problem"] is None} == {
+        name: run for name, run in expected.items() if name not in (fox.name, owl.name)
+    }
+
+
+@pytest.mark.parametrize(
+    "command", [["runs"], ["show", "latest", "--root"], ["compare", "--root"], ["gate", "latest", "--root"], ["tensorboard"]]
+)
+def test_a_deploy_root_where_a_store_is_expected(command: list[str], tmp_path: Path, invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what it is and which command is meant."""
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("TensorBoard was started"))
+    publish_version(tmp_path / "deploy" / "digits", 0.9)
+    for folder, what in {
+        tmp_path / "deploy": f"is a deploy root, which holds digits: fitgate models {tmp_path / 'deploy'}, or",
+        tmp_path / "deploy" / "digits": "is a model's folder: fitgate verify",
+    }.items():
+        done = invoke(*command, folder, *(["-t", "a > 1"] if command[0] == "gate" else []))
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"fitgate: there are no runs in {folder}: {folder} {what}")
+        assert done.stderr.count("\n") == 1
+
+
+def test_one_runs_folder_where_a_store_is_expected(root: Path, invoke: Any) -> None:
+    """The command for it works as it stands."""
+    folder = root / "net-20261123-080000-old-owl"
+    done = invoke("runs", folder)
+    assert done.exit_code == 2
+    _, _, command = done.stderr.strip().rpartition(": fitgate ")
+    shown = invoke(*command.split())
+    assert shown.exit_code == 0
+    assert folder.name in shown.stdout

@@ -15,6 +15,7 @@ from rich.console import Console
 import fitgate
 from fitgate.cli._curves import curve_of, round_ticks
 from fitgate.report import Chart, Line
+from tests.registry._versions import publish_version
 
 RUN = "net-20261123-090000-sad-fox"
 
@@ -148,3 +149,77 @@ def test_a_step_that_people_are_shown_is_the_checkpoints(root: Path, invoke: Any
     report = json.loads(invoke("report", RUN, *where, "--json").stdout)
     assert next(check["best_step"] for check in report["checks"] if check["metric"] == "val_acc") == 30
     assert json.loads(invoke("gate", RUN, "-t", "val_acc >= 0.8", *where, "--json").stdout)["judged"]["global_step"] == 30
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_metric_that_nobody_logged_is_wrong_use(options: list[str], root: Path, tmp_path: Path, invoke: Any) -> None:
+    """With --json too, which draws nothing; the nearest names are given, or that there are none."""
+    done = invoke("show", RUN, "-m", "nope", "-m", "val_acc", "--root", root, *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "fitgate: nobody has logged 'nope'; did you mean train_loss or val_acc or val_loss?\n"
+    with fitgate.start_run(tmp_path):
+        pass
+    done = invoke("show", "latest", "-m", "nope", "--root", tmp_path, *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "nothing has been logged yet" in done.stderr
+
+
+def test_without_colours_lines_are_told_apart_by_their_signs(root: Path, invoke: Any) -> None:
+    """NO_COLOR on a terminal: training is dotted, validation is not, and the legend says which."""
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "80"}
+    text = invoke("show", RUN, "--root", root, env={**terminal, "NO_COLOR": "1"}).stdout
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", text), "no colour"
+    assert "·· train_loss" in text
+    assert "···" in text.split("·· train_loss", 1)[1]
+    assert "·· train_loss" not in invoke("show", RUN, "--root", root, env=terminal).stdout
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_narrow_terminal_shows_all_of_it(columns: int, root: Path, invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name and no number is broken or cut off, in the table, the legend and the checks."""
+    monkeypatch.setattr("fitgate.cli._common.PIPED_WIDTH", 1)
+    text = invoke("show", RUN, "--root", root, env={"COLUMNS": str(columns)}).stdout
+    for part in ("val_acc", "train_loss", "validate", "0.1423", "0.9 ↑", "0.3 ↓", "┈┈ val_acc >= 0.95", "◆ judged: 0.9", "misses by 0.05"):
+        assert part in text, part
+    run_line = next(line for line in text.splitlines() if line.split()[:2] == ["val_acc", "validate"])
+    assert len(run_line.rstrip()) <= columns
+
+
+def test_names_that_rich_would_read_as_markup_are_shown_as_they_are(tmp_path: Path, invoke: Any) -> None:
+    """Of a store, a run, a metric, a hyperparameter, a model and its run: in every command."""
+    store = tmp_path / "[bold]runs"
+    with fitgate.start_run(store, name="[red]x", hparams={"[b]lr": "[/]"}) as run:
+        for step in range(3):
+            run.log_metrics({"[i]loss": 1.0 - step / 4, "val[/]acc": step / 4}, step=step)
+    shown = invoke("show", "latest", "--root", store, "-m", "[i]loss").stdout
+    assert all(text in shown for text in (run.id, "[b]lr [/]", "[i]loss", "val[/]acc"))
+    assert run.id in invoke("runs", store).stdout
+    assert "[i]loss 0.5" in invoke("runs", store).stdout
+    judged = invoke("gate", "latest", "--root", store, "-t", '"[i]loss" <= 0.4').stdout
+    assert '"[i]loss" <= 0.4' in judged
+    assert run.id in judged
+    empty = tmp_path / "[blue]empty"
+    empty.mkdir()
+    assert f"No runs in {empty} yet." in invoke("runs", empty).stdout
+    assert f"No models in {empty} yet." in invoke("models", empty).stdout
+    model = tmp_path / "[dim]deploy" / "digits"
+    publish_version(model, 0.9, source={"run_id": run.id}, metrics={"[u]acc": 0.9}, checks=[{"metric": "[u]acc"}])
+    text = invoke("models", model.parent).stdout
+    assert all(part in text for part in (str(model), run.id, "[u]acc 0.9"))
+    assert f"{model}: version 1 was live already" in invoke("promote", model, "1").stdout
+    compared = invoke("compare", "--root", store, "--metric", "[i]loss").stdout
+    assert run.id.split("-")[-1] in compared
+    assert "[i]loss" in compared
+
+
+def test_models_on_a_narrow_terminal(tmp_path: Path, invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's id stays in one piece, to be copied."""
+    monkeypatch.setattr("fitgate.cli._common.PIPED_WIDTH", 1)
+    run_id = "digits-20261123-100000-glad-hen"
+    for accuracy in (0.8, 0.9):
+        publish_version(tmp_path / "digits", accuracy, source={"run_id": run_id})
+    for columns in (40, 60, 79, 80):
+        text = invoke("models", tmp_path, env={"COLUMNS": str(columns)}).stdout
+        assert text.count(run_id) == 2
+        assert text.count("live") == 2
+        assert "val_acc 0.8" in text

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -18,6 +19,7 @@ import fitgate
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.cli import COMMANDS, app
 from fitgate_callbacks.demo import DigitsNet, digits_loaders
+from tests.compare.test_points import random_run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -76,6 +78,22 @@ def test_the_python_of_the_readme_runs_and_leaves_what_it_says(folder: Path) -> 
     assert {run.state for run in fitgate.Store(str(folder / "runs")).runs()} == {"deployed", "completed"}
     assert (folder / "deploy" / "digits" / "1" / "model.safetensors").exists()
     assert not (folder / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_view_of_the_points_that_count_is_what_metrics_gives(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs that were resumed, with several ranks, files and values that are not finite; a masked point counts in the plain query."""
+    run = random_run(tmp_path / "runs", seed)
+    (view,) = re.findall(r'duckdb\.sql\("""(.*?)"""\)', README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    connection = duckdb.connect()
+    connection.execute(view)
+    columns = ["name", "stage", "step", "attempt", "global_step", "value"]
+    found = connection.sql(f"select {', '.join(columns)} from points order by name, stage, step").fetchall()  # noqa: S608 - columns of our own
+    expected = [tuple(row[name] for name in columns) for row in run.metrics().to_pylist()]
+    assert list(map(repr, found)) == list(map(repr, expected))
+    rows = connection.sql("select 1 from 'runs/*/metrics/*.parquet' where rank = 0").fetchall()
+    assert len(rows) > len(found)
 
 
 def test_the_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

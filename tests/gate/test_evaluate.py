@@ -20,7 +20,11 @@ PYTHON_OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<":
     [
         ("val_acc => 0.8", 'Write it as "val_acc >= 0.8"'),
         ("val_acc =< 0.8", 'Write it as "val_acc <= 0.8"'),
-        ("val_acc == 0.8", "'==' is not an operator"),
+        ("val_acc == 0.9", "'==' is not an operator"),
+        ("val_acc == 0.9", 'Write it as "val_acc >= 0.9" where high is good, "val_acc <= 0.9" where low is.'),
+        ("top_1 != champion", '"top_1 >= champion"'),
+        ("val_acc 0.93", 'Write it as "val_acc >= 0.93" where'),
+        ("val_acc == very good", 'Write it as "val_acc >= 0.8"'),
         ("val_acc", "no operator"),
         ("0.8 <= acc <= 1", '"acc >= 0.8", "acc <= 1"'),
         ("__import__('os') >= 1", 'Write it as "val_acc >= 0.8"'),

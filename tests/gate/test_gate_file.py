@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from fitgate import StoreError, Threshold, evaluate
 from fitgate._files import encode_json
-from fitgate.gate import decision_as_dict, read_gate_file
+from fitgate.gate import Samples, decision_as_dict, on_record, read_gate_file
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -49,6 +50,20 @@ def test_any_bytes_are_one_error(data: bytes) -> None:
     """No random bytes are a decision."""
     with pytest.raises(StoreError, match=r"runs/r/gate\.json"):
         read_gate_file(data, "runs/r/gate.json")
+
+
+def test_a_decision_comes_back_as_it_was() -> None:
+    """Verdict, every check with its bound, reasons and warnings: what is written of it again is the same file."""
+    confident = Threshold("val_acc", ">=", 0.8, confidence=0.95, warn=True)
+    thresholds: list[str | Threshold] = [confident, "val_loss <= champion * 0.98", "f1 > champion", "val_acc >= 0.7"]
+    samples = {"val_acc": Samples(n=400)}
+    decision = evaluate(
+        thresholds, {"val_acc": 0.81, "val_loss": 0.3}, champion={"val_loss": 0.31}, samples=samples, allowed=("fast_dev_run",)
+    )
+    written = encode_json(decision_as_dict(replace(decision, warnings=("other data",)), "r"))
+    again = on_record(written, "gate.json").decision
+    assert encode_json(decision_as_dict(again, "r")) == written
+    assert again.checks == decision.checks
 
 
 def test_a_later_format_is_refused() -> None:

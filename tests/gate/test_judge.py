@@ -1,5 +1,6 @@
 """Judging a stored run from its files."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,58 @@ def test_a_name_that_is_validated_with_a_suffix_is_not_taken_from_training_eithe
 def test_a_run_that_has_not_ended_is_not_judged(tmp_path: Path, age: timedelta, state: str) -> None:
     """Resumed and still at it, or killed: the facts of the attempt before are not those of its weights."""
     decision = judge(_run(tmp_path, FitFacts(global_step=20, steps=20), state="running", age=age), ["acc >= 0.8"])
-    assert decision.reasons == (f"the run has not ended: it is {state}",)
+    (reason,) = decision.reasons
+    assert reason.startswith(f"the run has not ended: it is {state}")
+    assert ("was killed, or has written nothing after" in reason) is (state == "lost")
+
+
+@pytest.mark.parametrize("age", [timedelta(), timedelta(hours=1)])
+def test_how_far_a_run_is_that_has_not_ended(tmp_path: Path, age: timedelta) -> None:
+    """Its checks have the values of the last validation; it is an improve whatever they say."""
+    decision = judge(_run(tmp_path, None, state="running", age=age), ["acc >= 0.5", "loss <= 0.3"])
+    assert decision.verdict == "improve"
+    assert len(decision.reasons) == 2
+    assert [(check.value, check.passed) for check in decision.checks] == [(0.6, True), (pytest.approx(0.4), False)]
+    assert (decision.judged.global_step, decision.judged.source) == (30, "the last values so far")
+
+
+def test_a_run_by_hand_is_judged_by_its_last_values(tmp_path: Path) -> None:
+    """There is no checkpoint that would say which; logged at whatever steps, and marked so."""
+    with fitgate.start_run(tmp_path, name="by-hand") as logged:
+        logged.log_metrics({"accuracy": 0.95, "loss": 0.2}, step=7)
+        logged.log_metric("accuracy", 0.85, step=9)
+        logged.log_metric("accuracy", 0.99, step=3)
+    run = fitgate.Store(tmp_path).run(logged.id)
+    decision = judge(run, ["accuracy >= 0.8", "loss <= 0.3"])
+    assert (decision.verdict, decision.metrics) == ("deploy", {"accuracy": 0.85, "loss": 0.2})
+    assert (decision.judged.global_step, decision.judged.source) == (None, "the last value of each metric, logged by hand")
+    missed = judge(run, ["accuracy >= 0.9", "f1 >= 0.5"])
+    assert missed.reasons[0] == "accuracy >= 0.9: got 0.85, misses by 0.05"
+    assert "recorded there: accuracy, loss" in missed.reasons[1]
+    no_bound = judge(run, [fitgate.Threshold("accuracy", ">=", 0.8, confidence=0.95)])
+    assert "no confidence bound" in no_bound.reasons[0]
+
+
+@pytest.mark.parametrize(("error", "told"), [(RuntimeError, "failed"), (KeyboardInterrupt, "interrupted")])
+def test_a_run_by_hand_that_was_cut_short_is_not_judged(tmp_path: Path, error: type[BaseException], told: str) -> None:
+    """However good its last values are."""
+    logged = fitgate.start_run(tmp_path)
+    logged.log_metric("accuracy", 1.0)
+    logged.__exit__(error, error(), None)
+    decision = judge(fitgate.Store(tmp_path).run(logged.id), ["accuracy >= 0.8"])
+    (reason,) = decision.reasons
+    assert reason.startswith(told)
+
+
+def test_lost_points_of_a_run_by_hand(tmp_path: Path) -> None:
+    """A rule that holds for every run, and can be set aside for every run."""
+    with fitgate.start_run(tmp_path) as logged:
+        logged.log_metric("accuracy", 1.0)
+    run = fitgate.Store(tmp_path).run(logged.id)
+    write_run_info(logged.path, replace(run.info, lost_points=3))
+    run = fitgate.Store(tmp_path).run(logged.id)
+    assert judge(run, ["accuracy >= 0.8"]).reasons == ("lost_points: 3 points could not be written",)
+    assert judge(run, ["accuracy >= 0.8"], allow=["lost_points"]).verdict == "deploy"
 
 
 def test_a_run_without_an_end_never_deploys(tmp_path: Path) -> None:

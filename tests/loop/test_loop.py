@@ -1,5 +1,6 @@
 """The way back to training, with real fits: until one is deployed, or there is a reason to stop."""
 
+import contextlib
 import io
 import json
 from dataclasses import replace
@@ -124,17 +125,108 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sorted(run.state for run in fitgate.Store(str(tmp_path / "runs")).runs()) == ["improve", "interrupted"]
 
 
-def test_wrong_use_is_named(tmp_path: Path) -> None:
-    """Before a fit where it can be; a round's own mistake ends the loop like any error."""
+def test_wrong_use_is_named() -> None:
+    """Before a fit."""
     with pytest.raises(TypeError, match="build must be a function"):
         fitgate.fit_until_deployed("build")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_rounds must be a whole number from 1, got 0"):
         fitgate.fit_until_deployed(lambda *_: (None, None, None), max_rounds=0)
-    done = fitgate.fit_until_deployed(lambda *_: (_trainer(tmp_path), Net(0.0)))  # type: ignore[arg-type]
-    assert "must return (trainer, module, data)" in str(done.error)
     bare = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    done = fitgate.fit_until_deployed(lambda *_: (bare, Net(0.0), _loader()))
-    assert "has no GateCallback" in str(done.error)
+    with pytest.raises(ValueError, match="the trainer has no GateCallback, so nothing would be judged"):
+        fitgate.fit_until_deployed(lambda *_: (bare, Net(0.0), _loader()))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda built: built[:2], "got 2 things"),
+        (lambda _: None, "got NoneType"),
+        (lambda _: "abc", "got str: 'abc'"),
+        (lambda built: (built[1], built[0], built[2]), "its trainer is no Trainer but Net"),
+        (lambda built: (pl.Trainer, *built[1:]), "its trainer is no Trainer but Trainer, the class itself"),
+        (lambda built: (built[0], "net", built[2]), "its module is no LightningModule but str"),
+        (lambda built: (*built[:2], [_loader()]), "its data is a list of 1, not a pair of train and validation dataloaders"),
+    ],
+)
+def test_what_build_returns_is_checked(tmp_path: Path, change: Any, told: str) -> None:
+    """A TypeError that names what came, in the first round and in a later one."""
+    good = (_trainer(tmp_path), Net(0.0), (_loader(), _loader()))
+    with pytest.raises(TypeError, match=rf"build must return \(trainer, module, data\).*{told}"):
+        fitgate.fit_until_deployed(lambda *_: change(good))
+
+
+def test_a_wrong_return_in_a_later_round_prints_the_rounds_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are not lost on the way out."""
+    with pytest.raises(TypeError, match="got NoneType"):
+        fitgate.fit_until_deployed(lambda number, _: None if number else (_trainer(tmp_path), Net(0.0), (_loader(), _loader())))  # type: ignore[arg-type, return-value]
+    printed = capsys.readouterr().out
+    assert "Stopped: round 1 raised an error." in printed
+    assert "round 1 raised TypeError: fit_until_deployed: build must return" in printed
+
+
+def test_the_same_trainer_again_is_an_error(tmp_path: Path) -> None:
+    """It has nothing left to train: said so, instead of rounds that end at once."""
+    trainer = _trainer(tmp_path)
+    with pytest.raises(ValueError, match=r"the Trainer of round 0 again in round 1.*make a new one each round"):
+        fitgate.fit_until_deployed(lambda *_: (trainer, Net(0.0), (_loader(), _loader())))
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_pair_of_loaders_may_be_a_list(tmp_path: Path, kind: Any) -> None:
+    """Trained on the first, validated on the second: what is validated alone is the second's."""
+    easy = _loader()
+    x, y = easy.dataset.tensors  # type: ignore[attr-defined]
+    wrong = DataLoader(TensorDataset(x, 1 - y), batch_size=16)
+    done = fitgate.fit_until_deployed(lambda *_: (_trainer(tmp_path), Net(0.1), kind((easy, wrong))), max_rounds=1)
+    (check,) = done.rounds[0].decision.checks  # type: ignore[union-attr]
+    assert check.value == 0.0
+
+
+def test_a_module_with_data_of_its_own(tmp_path: Path) -> None:
+    """None for data, as for `trainer.fit`."""
+
+    class Own(Net):
+        def train_dataloader(self) -> Any:
+            return _loader()
+
+        val_dataloader = train_dataloader
+
+    assert fitgate.fit_until_deployed(lambda *_: (_trainer(tmp_path), Own(0.1), None), max_rounds=1).deployed
+
+
+def test_a_report_that_could_not_be_made_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an empty one, whose `suggestions` nobody finds."""
+    seen: list[Any] = []
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr("fitgate_callbacks._conclude.build_report", fails)
+
+    def build(_: int, report: dict[str, Any] | None) -> tuple[Any, Any, Any]:
+        seen.append(report)
+        return _trainer(tmp_path), Net(0.0), (_loader(), _loader())
+
+    fitgate.fit_until_deployed(build, max_rounds=2)
+    assert seen == [None, None]
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")])
+def test_a_round_that_did_not_come_to_its_end_says_so(tmp_path: Path, error: type[BaseException], verdict: str, monkeypatch: Any) -> None:
+    """In the table too, although the gate has made an improve of it."""
+    done: list[Rounds] = []
+    monkeypatch.setattr("fitgate.loop._show.print_rounds", done.append)
+
+    class Raises(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.current_epoch == 1:
+                raise error
+
+    with contextlib.suppress(SystemExit):
+        fitgate.fit_until_deployed(lambda *_: (_trainer(tmp_path, Raises()), Net(0.0), (_loader(), _loader())))
+    (rounds,) = done
+    assert [each.verdict for each in rounds.rounds] == [verdict]
+    assert rounds.rounds[0].decision is not None
 
 
 def test_a_terminal_without_unicode_keeps_the_result() -> None:
@@ -145,3 +237,14 @@ def test_a_terminal_without_unicode_keeps_the_result() -> None:
     print_rounds(Rounds(rounds=(one, two), ended="max_rounds"), Console(file=stream, width=120))
     stream.seek(0)
     assert "lr 0.1 ? 0.2" in stream.read()
+
+
+def test_names_are_not_read_as_markup() -> None:
+    """Of runs and of hyperparameters."""
+    stream = io.StringIO()
+    one = Round(number=0, run_id="[red]x", hparams={"[b]lr": "[/]"})
+    print_rounds(
+        Rounds(rounds=(one, replace(one, number=1, hparams={"[b]lr": "[i]"})), ended="max_rounds"), Console(file=stream, width=120)
+    )
+    assert "[red]x" in stream.getvalue()
+    assert "[b]lr [/] → [i]" in stream.getvalue()

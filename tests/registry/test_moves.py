@@ -79,8 +79,11 @@ def test_only_whole_versions_go_live(release: Release, model_dir: Path) -> None:
     assert read_current(model_dir).version == 3  # type: ignore[union-attr]
     with pytest.raises(RegistryError, match="has no version 9; it has 1, 2, 3"):
         promote(model_dir, 9)
-    with pytest.raises(RegistryError, match="no live version"):
+    with pytest.raises(RegistryError, match="other is no folder; expected a model's folder"):
         rollback(model_dir.parent / "other")
+    (model_dir / "CURRENT").unlink()
+    with pytest.raises(RegistryError, match="no live version to go back from"):
+        rollback(model_dir)
 
 
 def test_a_damaged_current_is_named_and_mended_by_promote(release: Release, model_dir: Path) -> None:

@@ -67,7 +67,7 @@ def test_what_current_names_must_be_what_was_published(release: Release, model_d
         "CURRENT": "names version 2, which is not there",
         "2": "is gone: it was live once, by history.jsonl",
     }
-    with pytest.raises(RegistryError, match="holds no versions"):
+    with pytest.raises(RegistryError, match="is a deploy root, which holds digits"):
         verify(model_dir.parent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from fitgate._files import encode_json
+from fitgate.errors import RunNotFoundError, StoreError
 from fitgate.store import Run, Store
 
-__all__ = ["Json", "Root", "RootArgument", "RunArgument", "age_text", "find_run", "print_json", "state_text", "terminal"]
+__all__ = ["Json", "Root", "RootArgument", "RunArgument", "age_text", "check_is_store", "find_run", "print_json", "state_text", "terminal"]
 
 _STATE_STYLES = {"deployed": "green", "improve": "yellow", "running": "cyan", "failed": "red", "interrupted": "red", "lost": "red"}
 PIPED_WIDTH = 160
@@ -31,10 +33,29 @@ def find_run(root: str, run: str) -> Run:
     """The run that is meant.
 
     Raises:
-        StoreError: there is no such store.
+        StoreError: there is no such store, or it is a folder of another kind.
         RunNotFoundError: there is no such run.
     """
-    return Store(root).run(run)
+    store = Store(root)
+    try:
+        return store.run(run)
+    except RunNotFoundError:
+        check_is_store(root)
+        raise
+
+
+def check_is_store(root: str) -> None:
+    """Is it another kind of folder?
+
+    Raises:
+        StoreError: it is; the message says which, and the command for it.
+    """
+    from fitgate.registry import what_it_is  # noqa: PLC0415 - only where something is wrong
+
+    found = what_it_is(Path(root))
+    if found is not None and found.kind != "store":
+        message = f"there are no runs in {root}: {found.told}"
+        raise StoreError(message)
 
 
 def terminal() -> Console:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fitgate._files import replace_file
 from fitgate.cli._command import command
-from fitgate.cli._common import Json, Root, print_json, terminal
+from fitgate.cli._common import Json, Root, check_is_store, print_json, terminal
 from fitgate.store import Run, Store
 from fitgate.summary import shown_path
 
@@ -100,6 +100,8 @@ def _check_use(*, baseline: str | None, metric: str | None, fail_if_worse: float
 def _choose(store: Store, names: Sequence[str], baseline: str | None) -> tuple[list[Run], Run | None]:
     """The runs that are meant; the store is listed once, however many there are."""
     everything = store.runs()
+    if not everything:
+        check_is_store(store.root)
     by_id = {run.id: run for run in everything}
 
     def find(name: str) -> Run:

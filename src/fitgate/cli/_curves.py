@@ -35,19 +35,24 @@ def curve_of(chart: Chart, *, width: int, colour: bool) -> RenderableType:
         colour: whether lines may be told apart by colour.
     """
     width = min(width - 2, MOST_COLUMNS)
-    return Group(_legend(chart, colour=colour), Text.from_ansi(_canvas(chart, width=width, colour=colour), no_wrap=True))
+    return Group(_legend(chart, width=width, colour=colour), Text.from_ansi(_canvas(chart, width=width, colour=colour), no_wrap=True))
 
 
-def _legend(chart: Chart, *, colour: bool) -> Text:
-    text = Text("  ")
+def _legend(chart: Chart, *, width: int, colour: bool) -> Text:
+    """What each line is, on as many lines as that takes, none of them broken."""
+    entries = []
     for line in chart.lines:
         sign = "━━" if colour or line.role == "validation" else "··"
-        text.append(sign, _COLOURS[line.role]).append(f" {line.name}   ", "bold" if line.role == "validation" else "")
-    for _, required in chart.required:
-        text.append(2 * _REQUIRED_SIGN, _REQUIRED).append(f" {required}   ")
+        entries.append(Text.assemble((sign, _COLOURS[line.role]), (f" {line.name}", "bold" if line.role == "validation" else "")))
+    entries += [Text.assemble((2 * _REQUIRED_SIGN, _REQUIRED), f" {required}") for _, required in chart.required]
     if chart.judged_value is not None:
-        text.append(_JUDGED_SIGN, _JUDGED).append(f" judged: {chart.judged_value:.4g}")
-    return text
+        entries.append(Text.assemble((_JUDGED_SIGN, _JUDGED), f" judged: {chart.judged_value:.4g}"))
+    lines: list[list[Text]] = [[]]
+    for entry in entries:
+        if lines[-1] and sum(one.cell_len + 3 for one in lines[-1]) + entry.cell_len > width - 2:
+            lines.append([])
+        lines[-1].append(entry)
+    return Text("\n", no_wrap=True, overflow="ignore").join(Text.assemble("  ", Text("   ").join(line)) for line in lines)
 
 
 def _canvas(chart: Chart, *, width: int, colour: bool) -> str:

@@ -29,7 +29,7 @@ def demo(
     """
     # Looked for first: torch and Lightning take seconds to load.
     if importlib.util.find_spec("sklearn") is None:
-        message = 'the demo trains on scikit-learn\'s digits, and scikit-learn is not installed: pip install "fitgate[demo]"'
+        message = "the demo trains on scikit-learn's digits, and scikit-learn is not installed: pip install scikit-learn"
         raise FitgateError(message)
     from fitgate_callbacks.demo import run_demo  # noqa: PLC0415 - only training loads torch and Lightning
 

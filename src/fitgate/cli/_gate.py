@@ -93,7 +93,7 @@ def _judge_by(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None
 
 
 def _judge_as_in_the_fit(run: Run, live: LiveValues | None, allow: Sequence[str]) -> Decision:
-    from fitgate.export._again import judge_again  # noqa: PLC0415 - as above
+    from fitgate.export import judge_again  # noqa: PLC0415 - as above
     from fitgate.gate import on_record  # noqa: PLC0415 - as above
 
     path = f"{run.path}/gate.json"

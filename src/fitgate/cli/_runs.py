@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fitgate.cli._command import command
-from fitgate.cli._common import Json, RootArgument, age_text, print_json, state_text, terminal
+from fitgate.cli._common import Json, RootArgument, age_text, check_is_store, print_json, state_text, terminal
+from fitgate.errors import StoreError
 from fitgate.store import Run, Store
 
 _STAGES = ("train", "test", "validate")
+_UNREADABLE = "can't be read"
 MOST_METRICS = 3
 WIDE = 110
 """Columns from which the metrics stand beside the run instead of under it."""
@@ -29,11 +33,13 @@ class Row:
     Attributes:
         verdict: of its gate.json; None where nobody has judged it.
         last: the latest value of each metric: those of the gate first; of a validation where there is one.
+        problem: which of its files can't be read, and what to do; None when all can.
     """
 
     run: Run
-    verdict: str | None
-    last: dict[str, float]
+    verdict: str | None = None
+    last: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @command("fitgate runs\nfitgate runs s3://bucket/runs --json")
@@ -47,11 +53,19 @@ def runs(
 ) -> None:
     """List runs, newest first, with state, verdict and last metrics.
 
-    Exit codes: 0; 2 when there is no such store.
+    A run that was killed is lost: its run.json says running, and nobody has written it for five minutes.
+    A damaged file is named in a warning, and all other runs are listed as ever.
+
+    Exit codes: 0; 2 when there is no such store, or it is a deploy root.
     """
     found = Store(root).runs()
+    if not found:
+        check_is_store(root)
     limit = (0 if json else 20) if limit is None else limit
     rows = [_row(run) for run in (found[:limit] if limit else found)]
+    for row in rows:
+        if row.problem:
+            warnings.warn(row.problem, stacklevel=1)
     if json:
         print_json([_as_dict(row) for row in rows])
         return
@@ -65,15 +79,30 @@ def runs(
 
 
 def _row(run: Run) -> Row:
+    """One run of the list. A damaged file of it must not hide the others, nor what its whole files say."""
     from fitgate.report import read_gate  # noqa: PLC0415 - only reading commands need it
 
-    gate = read_gate(run) or {}
+    gate: dict[str, Any] = {}
+    last: dict[str, float] = {}
+    problems = []
+    try:
+        gate = read_gate(run) or {}
+    except (OSError, StoreError) as error:
+        problems.append(str(error))
+    try:
+        last = _last(run, gate)
+    except (OSError, StoreError) as error:
+        problems.append(str(error))
+    return Row(run=run, verdict=gate.get("verdict"), last=last, problem=" ".join(problems) or None)
+
+
+def _last(run: Run, gate: Mapping[str, Any]) -> dict[str, float]:
     asked = [check["metric"] for check in gate.get("checks", ())]
     ends = (run.last_values(asked) if asked else run.last_values(stage="validate")) or run.last_values()
     # Of one name in several stages, the validation's stands, as in the gate.
     last = {name: ends[stage, name] for stage, name in sorted(ends, key=lambda series: _STAGES.index(series[0]))}
     first = [name for name in asked if name in last]
-    return Row(run=run, verdict=gate.get("verdict"), last={name: last[name] for name in [*first, *(n for n in last if n not in first)]})
+    return {name: last[name] for name in [*first, *(n for n in last if n not in first)]}
 
 
 def _as_dict(row: Row) -> dict[str, Any]:
@@ -87,6 +116,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "updated": run.info.updated,
         "path": run.path,
         "metrics": row.last,
+        "problem": row.problem,
     }
 
 
@@ -115,4 +145,6 @@ def _lines(row: Row) -> Text:
 
 
 def _metrics(row: Row) -> str:
+    if row.problem and not row.last:
+        return _UNREADABLE
     return "  ".join(f"{name} {value:.4g}" for name, value in list(row.last.items())[:MOST_METRICS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from fitgate.summary import decision_part, labelled
 
 MOST_HPARAMS = 6
 NARROW = 80
+VERY_NARROW = 56
+"""Columns under which a metric is two lines instead of a row."""
 
 
 @command("fitgate show latest\nfitgate show latest --metric train_loss")
@@ -37,37 +40,41 @@ def show(
 
     Exit codes: 0; 2 when there is no such run or no such metric.
     """
-    from fitgate.diagnosis import goals_of_checks, read_evidence  # noqa: PLC0415 - only a run that is shown is read whole
-    from fitgate.diagnosis._pairs import better_high  # noqa: PLC0415
+    from fitgate.diagnosis import better_high, goals_of_checks, read_evidence  # noqa: PLC0415 - only a run that is shown is read whole
     from fitgate.report import read_gate  # noqa: PLC0415
 
     found = find_run(root, run)
     gate = read_gate(found)
     evidence = read_evidence(found, goals_of_checks((gate or {}).get("checks", ())))
+    _check_names(metric or (), {name for _, name in evidence.curves})
     series = [series_of(curve, better_high=better_high(evidence, name)) for (_, name), curve in evidence.curves.items()]
     if json:
         print_json(_as_dict(found, series, gate))
         return
     console = terminal()
-    curves = _curves(evidence, metric or (), width=console.width, colour=console.color_system is not None)
+    curves = _curves(evidence, metric or (), width=console.width, colour=console.color_system is not None and not console.no_color)
     console.print(_head(found), crop=False)
-    console.print(Padding(_table(series, narrow=console.width < NARROW), (1, 0, 1, 2), expand=False))
+    console.print(Padding(_table(series, width=console.width), (1, 0, 1, 2), expand=False), crop=False)
     console.print(*curves, crop=False)
     if gate:
         console.print(decision_part(gate, found.id, encoding=console.encoding), crop=False)
 
 
+def _check_names(metrics: Sequence[str], known: AbstractSet[str]) -> None:
+    from fitgate.gate import nearest_names  # noqa: PLC0415 - only where a name is given
+
+    for unknown in [name for name in metrics if name not in known]:
+        near = nearest_names(unknown, known) or sorted(known)
+        hint = f"did you mean {' or '.join(near)}?" if near else "nothing has been logged yet"
+        message = f"nobody has logged {unknown!r}; {hint}"
+        raise StoreError(message)
+
+
 def _curves(evidence: Any, metrics: Sequence[str], *, width: int, colour: bool) -> list[RenderableType]:  # noqa: ANN401 - Evidence
     from fitgate.cli._curves import curve_of  # noqa: PLC0415 - --json draws nothing
     from fitgate.diagnosis import Goal  # noqa: PLC0415
-    from fitgate.gate import nearest_names  # noqa: PLC0415
-    from fitgate.report._charts import charts_of  # noqa: PLC0415
+    from fitgate.report import charts_of  # noqa: PLC0415
 
-    names = {name for _, name in evidence.curves}
-    for unknown in [name for name in metrics if name not in names]:
-        near = " or ".join(nearest_names(unknown, names)) or ", ".join(sorted(names))
-        message = f"nobody has logged {unknown!r}; did you mean {near}?"
-        raise StoreError(message)
     # What is asked for is drawn as what a threshold asks for.
     asked = tuple(Goal(metric=name, better_high=False, required=None, text=name) for name in metrics)
     charts = charts_of(replace(evidence, goals=(*evidence.goals, *asked)), ())
@@ -88,20 +95,32 @@ def _head(run: Run) -> RenderableType:
     return Group(*lines)
 
 
-def _table(series: Sequence[Series], *, narrow: bool) -> RenderableType:
+def _table(series: Sequence[Series], *, width: int) -> RenderableType:
     if not series:
         return Text("Nothing has been logged yet.", "dim")
-    table = Table(box=None, padding=(0, 1 if narrow else 3, 0, 0), header_style="dim", pad_edge=False)
+    ordered = sorted(series, key=lambda s: (("validate", "test", "train").index(s.stage), s.name))
+    if width < VERY_NARROW:
+        return Group(*map(_lines, ordered))
+    table = Table(box=None, padding=(0, 1 if width < NARROW else 3, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("metric", overflow="fold")
-    table.add_column("stage")
+    table.add_column("stage", no_wrap=True)
     for column in ("points", "last", "best", "at step"):
         table.add_column(column, justify="right", no_wrap=True)
-    for one in sorted(series, key=lambda s: (("validate", "test", "train").index(s.stage), s.name)):
-        best = "–" if one.best is None else f"{one.best:.4g} {'↑' if one.better == 'high' else '↓'}"
-        # The step that checkpoints and the decision below count, not the loggers'.
-        at = "–" if one.best_global_step is None else str(one.best_global_step)
-        table.add_row(one.name, one.stage, str(one.count), f"{one.last:.4g}", best, at)
+    for one in ordered:
+        table.add_row(Text(one.name), one.stage, str(one.count), f"{one.last:.4g}", *_best(one))
     return table
+
+
+def _lines(one: Series) -> RenderableType:
+    best, at = _best(one)
+    name = Text.assemble(one.name, ("  " + one.stage, "dim"), overflow="fold")
+    return Group(name, Padding(Text(f"{one.count} points, last {one.last:.4g}, best {best} at step {at}"), (0, 0, 0, 2)))
+
+
+def _best(one: Series) -> tuple[str, str]:
+    """The best value, and the step that checkpoints and the decision below count, not the loggers'."""
+    best = "–" if one.best is None else f"{one.best:.4g} {'↑' if one.better == 'high' else '↓'}"
+    return best, "–" if one.best_global_step is None else str(one.best_global_step)
 
 
 def _as_dict(run: Run, series: Sequence[Series], gate: Mapping[str, Any] | None) -> dict[str, Any]:

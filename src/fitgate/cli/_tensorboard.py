@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fitgate.cli._command import command
+from fitgate.cli._common import check_is_store
 from fitgate.store import Store
 
 
@@ -33,6 +34,7 @@ def tensorboard(
     given = list(arguments or ())
     root = given.pop(0) if given and not given[0].startswith("-") else "runs"
     store = Store(root)
+    check_is_store(root)
     if rebuild:
         _rebuild(store)
         return

@@ -69,7 +69,7 @@ def _leaderboard(comparison: Comparison, rows: list[Row], width: int, say: Say) 
     columns, left_out = columns_for(comparison, rows, width)
     table = _table()
     for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(column.title), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
     for index, row in enumerate(rows):
         cells = [Text(say(column.cells[index]), style="cyan" if column.title == "curve" else "") for column in columns]
         table.add_row(*cells, style="bold green" if row.rank == 1 else "")
@@ -82,7 +82,7 @@ def _groups(comparison: Comparison, say: Say) -> RenderableType:
     head, *rows = groups_cells(comparison, MOST_GROUPS)
     table = _table()
     for index, title in enumerate(head):
-        table.add_column(title, justify="left" if index <= 1 else "right", no_wrap=index != 1, overflow="fold")
+        table.add_column(Text(title), justify="left" if index <= 1 else "right", no_wrap=index != 1, overflow="fold")
     for row in rows:
         table.add_row(*(Text(say(cell)) for cell in row))
     return table

@@ -7,6 +7,7 @@ little evidence says so and nothing else.
 from fitgate.diagnosis._diagnose import diagnose, diagnose_evidence
 from fitgate.diagnosis._evidence import Curve, Evidence, Goal
 from fitgate.diagnosis._finding import Diagnosis, Finding, Rule, Suggestion
+from fitgate.diagnosis._pairs import better_high
 from fitgate.diagnosis._read import curves_of, goals_of, goals_of_checks, read_evidence
 from fitgate.diagnosis._training import training_warnings
 from fitgate.diagnosis.rules import RULES
@@ -20,6 +21,7 @@ __all__ = [
     "Goal",
     "Rule",
     "Suggestion",
+    "better_high",
     "curves_of",
     "diagnose",
     "diagnose_evidence",

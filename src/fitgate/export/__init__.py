@@ -9,6 +9,9 @@
 The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
+from fitgate.export._again import judge_again
+from fitgate.export._already import AlreadyLive
+from fitgate.export._champion import live
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
@@ -16,12 +19,13 @@ from fitgate.export._publication import Prepared, release
 from fitgate.export._rehearse import rehearse
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage
-from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact
+from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact, without_artifact
 from fitgate.export.formats import all_formats, check_formats, needs_example
 
 __all__ = [
     "ARTIFACT_METRICS",
     "TIMED_METRICS",
+    "AlreadyLive",
     "Candidate",
     "Prepared",
     "Staged",
@@ -34,6 +38,8 @@ __all__ = [
     "few_samples",
     "fits_forward",
     "has_forward",
+    "judge_again",
+    "live",
     "load_checkpoint",
     "needs_example",
     "only_artifact_left",
@@ -44,4 +50,5 @@ __all__ = [
     "seal",
     "stage",
     "with_artifact",
+    "without_artifact",
 ]

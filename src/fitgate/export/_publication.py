@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from fitgate.export._already import AlreadyLive
 from fitgate.export._champion import Live, live
 from fitgate.export._stage import Staged, publish
 from fitgate.gate import Decision
@@ -34,8 +35,10 @@ class Prepared:
         self.staged.drop()
 
 
-def release(prepared: Prepared, decision: Decision, *, why: str) -> tuple[Decision, int | None]:
+def release(prepared: Prepared | AlreadyLive, decision: Decision, *, why: str) -> tuple[Decision, int | None]:
     """Publish a sealed export, unless another version has gone live since it was judged and it fails against that one.
+
+    Of weights that were live already nothing is published again.
 
     Args:
         prepared: what `prepare` gave.
@@ -43,11 +46,14 @@ def release(prepared: Prepared, decision: Decision, *, why: str) -> tuple[Decisi
         why: for history.jsonl, in words.
 
     Returns:
-        The decision, against the version that was live at the last, and the new version; None when it is `improve` now.
+        The decision, against the version that was live at the last, and the version that holds the weights; None when it is
+        `improve` now.
 
     Raises:
         RegistryError: a file is not what the manifest says.
     """
+    if isinstance(prepared, AlreadyLive):
+        return decision, prepared.version
     model_dir = prepared.staged.model_dir
     against = prepared.against
     while True:

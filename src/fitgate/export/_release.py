@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fitgate.export._already import AlreadyLive, already_live
 from fitgate.export._champion import judge_run, live, with_training_warnings
 from fitgate.export._publication import Prepared
 from fitgate.export._stage import Staged, seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
-from fitgate.gate import Decision, Threshold, decision_as_dict
+from fitgate.gate import Decision, Threshold, decision_as_dict, judge
 from fitgate.store import Run
 
 if TYPE_CHECKING:
@@ -46,15 +47,20 @@ class Candidate:
 
 def prepare(
     run: Run, thresholds: Sequence[Threshold], candidate: Candidate, model_dir: Path, *, allow: Sequence[str] = ()
-) -> tuple[Decision, Prepared | None]:
+) -> tuple[Decision, Prepared | AlreadyLive | None]:
     """Judge a run by its files; export and prove what would ship; judge the export too; seal it.
 
+    Weights that are live already are judged as when they went live, against the version before, and not exported again.
+
     Returns:
-        The decision, and the sealed export when it is `deploy`.
+        The decision, and when it is `deploy` the sealed export, or the live version that holds these very weights.
 
     Raises:
         ExportError: what passed can't be exported.
     """
+    same = already_live({**candidate.source, "run_id": run.id}, candidate.formats, thresholds, model_dir)
+    if same is not None:
+        return _judge_as_live(run, thresholds, same, allow)
     # Read before the champion's values: should it move in between, it is seen to have moved.
     against = live(model_dir) if any(threshold.is_relative for threshold in thresholds) else None
     decision, values = judge_run(run, thresholds, model_dir, allow)
@@ -113,3 +119,16 @@ def prepare(
 
 def _not_compared(staged: Staged) -> str:
     return f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
+
+
+def _judge_as_live(
+    run: Run, thresholds: Sequence[Threshold], same: AlreadyLive, allow: Sequence[str]
+) -> tuple[Decision, AlreadyLive | None]:
+    decision = judge(run, thresholds, allow=allow, champion=same.champion)
+    if not only_artifact_left(decision):
+        return without_artifact(decision), None
+    decision = with_artifact(decision, same.artifact, champion=same.champion)
+    if decision.verdict != "deploy":
+        return decision, None
+    warning = f"these very weights are live already, as version {same.version}: nothing was published again"
+    return with_training_warnings(replace(decision, warnings=(*decision.warnings, warning)), run), same

@@ -28,8 +28,10 @@ def check_artifact_thresholds(thresholds: Iterable[Threshold]) -> tuple[str, ...
         if not threshold.metric.startswith(_PREFIX):
             continue
         if threshold.metric not in ARTIFACT_METRICS:
-            near = nearest_names(threshold.metric, ARTIFACT_METRICS) or ARTIFACT_METRICS
-            message = f"can't judge {str(threshold)!r}: {threshold.metric!r} is not measured of an export; measured are {', '.join(near)}"
+            near = nearest_names(threshold.metric, ARTIFACT_METRICS, most=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            measured = ", ".join(ARTIFACT_METRICS)
+            message = f"can't judge {str(threshold)!r}: {threshold.metric!r} is not measured of an export; measured are {measured}{meant}"
             raise ThresholdError(message)
         if threshold.confidence is not None:
             message = f"can't judge {str(threshold)!r}: an export is measured, not sampled; leave confidence out"

@@ -7,16 +7,17 @@ from fitgate.gate._check import nearest_names
 from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Check, Decision, Judged, LiveVersion, Verdict
 from fitgate.gate._eligibility import check_allow, ineligible
-from fitgate.gate._evaluate import evaluate
+from fitgate.gate._evaluate import evaluate, nothing_stands
 from fitgate.gate._gate_file import OnRecord, on_record, read_gate_file
 from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
 from fitgate.gate._rounding import settled
-from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
+from fitgate.gate._threshold import ARTIFACT, LIGHTNING_SUFFIX, Threshold, parse_thresholds
 
 __all__ = [
     "ARTIFACT",
+    "LIGHTNING_SUFFIX",
     "Champion",
     "Check",
     "Decision",
@@ -34,6 +35,7 @@ __all__ = [
     "margin",
     "metrics_at",
     "nearest_names",
+    "nothing_stands",
     "on_record",
     "parse_thresholds",
     "read_gate_file",

@@ -9,7 +9,7 @@ from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Decision, Judged
 from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "nothing_stands"]
 
 _NOTHING_STANDS = (
     "nothing stands to judge by: every threshold on a recorded metric is waived or only warns; "
@@ -61,8 +61,7 @@ def evaluate(
     checks = tuple(check(t, metrics, champion=champion, samples=samples or {}, missing=missing or {}) for t in parsed)
     reasons = [*ineligible, *(c.reason for c in checks if c.blocks)]
     relative = {t.metric for t in parsed if t.is_relative}
-    standing = [c for c in checks if not c.waived and not c.threshold.warn]
-    if not standing or (relative and champion is None and all(c.threshold.metric.startswith(ARTIFACT) for c in standing)):
+    if nothing_stands((c.threshold for c in checks if not c.waived), champion=champion is not None, relative=bool(relative)):
         reasons.append(_NOTHING_STANDS)
     return Decision(
         verdict="improve" if reasons else "deploy",
@@ -73,3 +72,22 @@ def evaluate(
         allowed=tuple(allowed),
         champion=None if champion is None else {name: champion[name] for name in sorted(relative & champion.keys())},
     )
+
+
+def nothing_stands(thresholds: Iterable[Threshold], *, champion: bool, relative: bool) -> bool:
+    """Whether nothing says how good the model is: at the first deployment, bounds on the exported files alone don't.
+
+    Args:
+        thresholds: those that are not waived.
+        champion: whether something is live.
+        relative: whether any threshold, waived or not, is relative to it.
+
+    Example:
+        >>> size = Threshold("artifact.size_mb", "<=", 20)
+        >>> nothing_stands([size], champion=False, relative=True), nothing_stands([size], champion=False, relative=False)
+        (True, False)
+        >>> nothing_stands([Threshold("val_acc", ">=", 0.8, warn=True)], champion=True, relative=False)
+        True
+    """
+    standing = [threshold for threshold in thresholds if not threshold.warn]
+    return not standing or (relative and not champion and all(threshold.metric.startswith(ARTIFACT) for threshold in standing))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from fitgate._files import decode_json
 from fitgate.errors import StoreError, ThresholdError
 from fitgate.gate._confidence import Kind
-from fitgate.gate._decision import Judged, LiveVersion, Verdict
+from fitgate.gate._decision import Check, Decision, Judged, LiveVersion, Verdict
 from fitgate.gate._grammar import Operator
 from fitgate.gate._threshold import ARTIFACT, Threshold
 
@@ -62,6 +63,7 @@ class OnRecord:
     """How a run was judged.
 
     Attributes:
+        decision: what it came to; a value that was no number is NaN.
         thresholds: as they were given.
         allowed: the rules that were set aside.
         champion: the live version's values that relative thresholds were held against; None when nothing was live.
@@ -73,6 +75,7 @@ class OnRecord:
         warnings: likewise.
     """
 
+    decision: Decision
     thresholds: tuple[Threshold, ...]
     allowed: tuple[str, ...]
     champion: dict[str, float] | None
@@ -115,9 +118,10 @@ def on_record(data: bytes, source: str) -> OnRecord:
     known = _decoded(data, source)
     live = known.champion
     return OnRecord(
+        decision=_decision(known),
         thresholds=tuple(_threshold(check) for check in known.checks),
         allowed=known.allowed,
-        champion=None if live is None else {name: value for name, value in live.items() if value is not None},
+        champion=_numbers(live),
         live=known.live,
         lacks_champion=live is None and any("champion" in check.threshold and check.required is not None for check in known.checks),
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
@@ -128,6 +132,39 @@ def on_record(data: bytes, source: str) -> OnRecord:
     )
 
 
+def _decision(known: _GateFile) -> Decision:
+    return Decision(
+        verdict=known.verdict,
+        checks=tuple(_check(check) for check in known.checks),
+        reasons=known.reasons,
+        metrics={name: math.nan if value is None else value for name, value in known.metrics.items()},
+        judged=known.judged,
+        allowed=known.allowed,
+        champion=_numbers(known.champion),
+        live=known.live,
+        warnings=known.warnings,
+    )
+
+
+def _check(check: _Check) -> Check:
+    return Check(
+        threshold=_threshold(check),
+        value=check.value,
+        required=check.required,
+        passed=check.passed,
+        margin=check.margin,
+        reason=check.reason,
+        waived=check.waived,
+        bound=check.bound,
+        n=check.n,
+        n_needed=check.n_needed,
+    )
+
+
+def _numbers(values: dict[str, float | None] | None) -> dict[str, float] | None:
+    return None if values is None else {name: value for name, value in values.items() if value is not None}
+
+
 def _threshold(check: _Check) -> Threshold:
     """The threshold of a check: its bound as it is written, all else as it is kept beside."""
     try:
@@ -136,7 +173,9 @@ def _threshold(check: _Check) -> Threshold:
         if check.required is None:
             raise
         value = check.required
-    return Threshold(check.metric, check.op, value, confidence=check.confidence, kind=check.kind, warn=check.warn)
+    by_name = Threshold(check.metric, check.op, value).bound_kind  # as it was given: a kind that the name tells was none
+    kind = None if check.kind == by_name else check.kind
+    return Threshold(check.metric, check.op, value, confidence=check.confidence, kind=kind, warn=check.warn)
 
 
 def _decoded(data: bytes, source: str) -> _GateFile:

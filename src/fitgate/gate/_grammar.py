@@ -169,6 +169,14 @@ def parse_bound(text: str) -> float | Champion | None:
     return Champion("*", amount) if match["op"] == "*" else Champion("+", -amount if match["op"] == "-" else amount)
 
 
+def _with_own(text: str, separator: str) -> str:
+    """How to write it, with the user's own name and number where the text is a name, something and a bound."""
+    metric, _, bound = (part.strip() for part in text.strip().partition(separator))
+    if not re.fullmatch(f"{_NAME}|{_QUOTED}", metric, re.ASCII) or parse_bound(bound) is None:
+        return _EXAMPLE
+    return f'Write it as "{metric} >= {bound}" where high is good, "{metric} <= {bound}" where low is.'
+
+
 def _why_unreadable(text: str) -> str:
     between = _RANGE.fullmatch(text)
     if between:
@@ -179,9 +187,9 @@ def _why_unreadable(text: str) -> str:
         mended = _MENDED.get(wrong[0])
         if mended:
             return f'{wrong[0]!r} is not an operator. Write it as "{text.replace(wrong[0], mended).strip()}".'
-        return f"{wrong[0]!r} is not an operator; use one of {', '.join(OPERATORS)}. {_EXAMPLE}"
+        return f"{wrong[0]!r} is not an operator; use one of {', '.join(OPERATORS)}. {_with_own(text, wrong[0])}"
     if not re.search(r"[<>]", text):
-        return f"it has no operator. {_EXAMPLE}"
+        return f"it has no operator. {_with_own(text, ' ')}"
     match = _THRESHOLD.fullmatch(text)
     if match:
         return f'{match["value"]!r} is neither a finite number nor "champion", "champion + 0.005" or "champion * 0.98". {_EXAMPLE}'

@@ -11,7 +11,7 @@ from fitgate.gate._confidence import Samples
 from fitgate.gate._decision import Decision, Judged
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate
-from fitgate.gate._recorded import Recorded, recorded_at
+from fitgate.gate._recorded import Recorded, last_recorded, latest_step, recorded_at
 from fitgate.gate._threshold import Threshold, parse_thresholds
 from fitgate.store import Run
 from fitgate.store._evidence import validation_at
@@ -43,6 +43,9 @@ def judge(
 ) -> Decision:
     """Judge a run by its files alone: the same in the fit and at any time after it.
 
+    A run that was logged by hand has no checkpoint: the last value of each metric is judged. One that has not ended is an
+    improve, whose checks show how far it is.
+
     Args:
         run: from any store.
         thresholds: conditions, as text or `Threshold`; at least one.
@@ -55,15 +58,19 @@ def judge(
         ValueError: `allow` names no rule.
     """
     allow = check_allow(allow)
-    facts = run.info.fit or FitFacts()
+    facts = _facts(run)
     reasons = ineligible(facts, lost_points=run.info.lost_points, allow=allow)
     if run.info.state == "running":
         # What may be known of a fit is then an earlier attempt's. While a fit judges itself its state is no longer this one.
-        reasons = (f"the run has not ended: it is {run.state}",)
-    elif run.info.fit is None:
-        reasons = ("no fit of this run came to its end",)
+        reasons = (_not_ended(run),)
+    elif run.info.fit is None and not run.info.by_hand:
+        reasons = ("no fit of this run came to its end: all it holds is of a validation or a test",)
     checkpoint = facts.checkpoint
-    if checkpoint is None:
+    if run.info.by_hand:
+        judged = Judged(source="the last value of each metric, logged by hand")
+    elif run.info.fit is None:
+        judged = Judged(global_step=latest_step(run), source="the last values so far")
+    elif checkpoint is None:
         judged = Judged(global_step=facts.global_step, epoch=facts.epoch)
     else:
         by = f"best by {checkpoint.monitor}" if checkpoint.monitor else "the checkpoint"
@@ -71,7 +78,10 @@ def judge(
         if checkpoint.problem is not None or checkpoint.global_step is None:
             reasons = (*reasons, checkpoint.problem or f"the checkpoint {checkpoint.path} can't be read")
     parsed = parse_thresholds(thresholds)
-    recorded = recorded_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else Recorded({})
+    if run.info.by_hand:
+        recorded = last_recorded(run)
+    else:
+        recorded = recorded_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else Recorded({})
     decision = evaluate(
         parsed,
         recorded.values,
@@ -83,6 +93,25 @@ def judge(
         missing=recorded.missing,
     )
     return replace(decision, warnings=_unlike(parsed, facts.validation, champion_validation))
+
+
+def _facts(run: Run) -> FitFacts:
+    """Of its fit; of a run by hand, which trained in its own way, how it was left."""
+    if run.info.fit is not None or not run.info.by_hand:
+        return run.info.fit or FitFacts()
+    state = run.info.state
+    return FitFacts(
+        steps=1,
+        failed="an exception in its `with` block" if state == "failed" else None,
+        interrupted="Ctrl-C" if state == "interrupted" else None,
+    )
+
+
+def _not_ended(run: Run) -> str:
+    if run.state == "running":
+        return "the run has not ended: it is running"
+    silent = run.info.updated.strftime("%Y-%m-%d %H:%M UTC")
+    return f"the run has not ended: it is {run.state}, since its process was killed, or has written nothing after {silent}"
 
 
 def _unlike(thresholds: Iterable[Threshold], here: ValidationSet | None, there: ValidationSet | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from fitgate.gate._threshold import LIGHTNING_SUFFIX
 from fitgate.store import Run
 
-__all__ = ["Recorded", "recorded_at"]
+__all__ = ["Recorded", "last_recorded", "latest_step", "recorded_at"]
 
 _COLUMNS = ("attempt", "stage", "name", "step", "global_step", "wall_time", "value")
 
@@ -68,6 +68,21 @@ def recorded_at(run: Run, global_step: int, *, ended: datetime | None = None) ->
         trained=frozenset(trained.keys() - elsewhere),
         times=times,
     )
+
+
+def last_recorded(run: Run) -> Recorded:
+    """The last value of each metric, where no checkpoint says which one counts."""
+    table = run.metrics(columns=["name", "step", "value"])
+    ends = table.group_by("name", use_threads=False).aggregate([("value", "last")])  # the table is sorted by step
+    return Recorded({row["name"]: row["value_last"] for row in ends.to_pylist()})
+
+
+def latest_step(run: Run) -> int | None:
+    """The latest `global_step` at which the run validated; of any point where it never did; None where there is none."""
+    table = run.metrics(columns=["stage", "global_step"])
+    validated = table.filter(pc.field("stage") == "validate")
+    found: int | None = pc.max((validated if validated.num_rows else table)["global_step"]).as_py()
+    return found
 
 
 def _steps(validated: pa.Table) -> dict[str, list[int]]:

@@ -6,11 +6,11 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from fitgate.gate import Decision
+from fitgate.loop._built import Gate, complaint, fit, gate_of
 from fitgate.loop._rounds import Ended, Round, Rounds
 from fitgate.store._hparams import plain_hparams
 
@@ -22,24 +22,15 @@ Build = Callable[[int, dict[str, Any] | None], tuple[Any, Any, Any]]
 _log = logging.getLogger("fitgate")
 
 
-@runtime_checkable
-class _Gate(Protocol):
-    """What the loop needs of a GateCallback; the core doesn't import Lightning."""
-
-    decision: Decision | None
-    version: int | None
-    report: dict[str, Any] | None
-    run_dir: Path | None
-
-
 def fit_until_deployed(build: Build, max_rounds: int = 5) -> Rounds:
     """Fit, judge, hand the report to the next round, and stop at the first deploy.
 
     Args:
         build: called as `build(round, report)` and returns `(trainer, module, data)`. `round` counts from 0; `report` is the
-            content of the last round's report.json with its `suggestions`, None in the first. The trainer has a
-            MetricsCallback and a GateCallback, new ones each round; data is a datamodule, a train dataloader, or a pair of
-            train and validation dataloaders.
+            content of the last round's report.json with its `suggestions`; None in the first, and where the disk would not take it.
+            The trainer has a MetricsCallback and a GateCallback, and is a new one each round, as they are; data is a
+            datamodule, a train dataloader, a pair (or list of two) of train and validation dataloaders, or None where the module
+            has its own.
         max_rounds: how many fits at most.
 
     Returns:
@@ -47,8 +38,8 @@ def fit_until_deployed(build: Build, max_rounds: int = 5) -> Rounds:
         are kept. The rounds are also printed: a table and a chart.
 
     Raises:
-        ValueError: `max_rounds` is less than 1.
-        TypeError: `build` can't be called, or does not return three things.
+        ValueError: `max_rounds` is less than 1, or `build` returned a trainer without a GateCallback, or one of an earlier round.
+        TypeError: `build` can't be called, or does not return a Trainer, a module and data; the earlier rounds are printed first.
         KeyboardInterrupt, SystemExit: Ctrl-C, after the rounds so far are printed (Lightning turns it into SystemExit).
     """
     if not callable(build):
@@ -58,16 +49,22 @@ def fit_until_deployed(build: Build, max_rounds: int = 5) -> Rounds:
         message = f"fit_until_deployed: max_rounds must be a whole number from 1, got {max_rounds!r}"
         raise ValueError(message)
     rounds: list[Round] = []
+    trainers: list[weakref.ref[Any]] = []
     report: dict[str, Any] | None = None
     for number in range(max_rounds):
         begun = time.monotonic()
-        gate: _Gate | None = None
+        gate: Gate | None = None
         module: Any = None
+        wrong: TypeError | ValueError | None = None
         try:
-            trainer, module, data = _checked(build(number, report))
-            gate = _gate_of(trainer)
-            _fit(trainer, module, data)
-            _check_judged(gate)
+            built = build(number, report)
+            wrong = complaint(built, trainers)
+            if wrong is None:
+                trainer, module, data = built
+                trainers.append(weakref.ref(trainer))
+                gate = gate_of(trainer)
+                fit(trainer, module, data)
+                _check_judged(gate)
         except Exception as error:  # noqa: BLE001 - whatever a round raises ends the loop, not the program
             _log.exception("round %d raised; the loop ends, and its earlier rounds are kept", number)
             rounds.append(_round(number, gate, module, begun, error))
@@ -76,47 +73,24 @@ def fit_until_deployed(build: Build, max_rounds: int = 5) -> Rounds:
             rounds.append(_round(number, gate, module, begun, error))
             _end(rounds, "interrupted", error)
             raise
+        if wrong is not None:
+            if rounds:
+                _end([*rounds, _round(number, gate, module, begun, wrong)], "failed", wrong)
+            raise wrong
         rounds.append(_round(number, gate, module, begun))
         if rounds[-1].verdict == "deploy":
             return _end(rounds, "deployed")
-        report = dict(rounds[-1].report or {})
+        report = dict(rounds[-1].report) if rounds[-1].report is not None else None
     return _end(rounds, "max_rounds")
 
 
-def _checked(built: object) -> tuple[Any, Any, Any]:
-    if not isinstance(built, Sequence) or len(built) != 3:  # noqa: PLR2004 - trainer, module, data
-        message = f"fit_until_deployed: build must return (trainer, module, data), got {built!r}"
-        raise TypeError(message)
-    trainer, module, data = built
-    return trainer, module, data
-
-
-def _gate_of(trainer: Any) -> _Gate:  # noqa: ANN401 - a Trainer of either namespace
-    for callback in trainer.callbacks:
-        if isinstance(callback, _Gate):
-            return callback
-    message = (
-        "fit_until_deployed: the trainer has no GateCallback, so nothing would be judged: callbacks=[MetricsCallback(), GateCallback([…])]"
-    )
-    raise ValueError(message)
-
-
-def _fit(trainer: Any, module: Any, data: Any) -> None:  # noqa: ANN401
-    if hasattr(data, "train_dataloader"):
-        trainer.fit(module, datamodule=data)
-    elif isinstance(data, tuple) and len(data) == 2:  # noqa: PLR2004 - train, validate
-        trainer.fit(module, *data)
-    else:
-        trainer.fit(module, data)
-
-
-def _check_judged(gate: _Gate) -> None:
-    if gate.decision is None:
+def _check_judged(gate: Gate | None) -> None:
+    if gate is None or gate.decision is None:
         message = 'the fit left no decision in this process; with strategy="ddp_spawn" it stays in the spawned ones: use "ddp"'
         raise RuntimeError(message)
 
 
-def _round(number: int, gate: _Gate | None, module: Any, begun: float, error: BaseException | None = None) -> Round:  # noqa: ANN401
+def _round(number: int, gate: Gate | None, module: Any, begun: float, error: BaseException | None = None) -> Round:  # noqa: ANN401
     run_dir = gate.run_dir if gate is not None else None
     decision = gate.decision if gate is not None else None
     if error is not None and decision is not None and decision.verdict == "deploy":
@@ -130,6 +104,7 @@ def _round(number: int, gate: _Gate | None, module: Any, begun: float, error: Ba
         hparams=_hparams(module),
         seconds=time.monotonic() - begun,
         error=f"{type(error).__name__}: {error}".rstrip(": ") if error is not None else None,
+        interrupted=isinstance(error, KeyboardInterrupt | SystemExit),
     )
 
 

@@ -26,6 +26,7 @@ class Round:
         hparams: the module's hyperparameters, as recorded.
         seconds: how long building and fitting took.
         error: what ended it, in words; None when it came to its end.
+        interrupted: Ctrl-C ended it.
     """
 
     number: int
@@ -36,11 +37,14 @@ class Round:
     hparams: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+    interrupted: bool = False
 
     @property
     def verdict(self) -> str:
-        """The verdict, or `failed`, `interrupted` where there is none."""
-        return self.decision.verdict if self.decision is not None else "failed"
+        """The verdict of a round that came to its end; else `interrupted` or `failed`."""
+        if self.interrupted:
+            return "interrupted"
+        return self.decision.verdict if self.decision is not None and self.error is None else "failed"
 
 
 @dataclass(frozen=True, kw_only=True)

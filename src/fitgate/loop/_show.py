@@ -17,7 +17,7 @@ from fitgate.loop._rounds import Round, Rounds
 
 __all__ = ["print_rounds", "rounds_part"]
 
-_STYLES = {"deploy": "green", "improve": "yellow", "failed": "red"}
+_STYLES = {"deploy": "green", "improve": "yellow", "failed": "red", "interrupted": "red"}
 _BAR_WIDTH = 40
 
 
@@ -40,7 +40,8 @@ def rounds_part(done: Rounds) -> RenderableType:
     for each in done.rounds:
         verdict = Text(each.verdict, _STYLES.get(each.verdict, ""))
         changed = _changed(before, each.hparams) if each.number and each.hparams else ""
-        table.add_row(str(each.number), each.run_id or "none", verdict, _margin(each), changed, f"{each.seconds:.0f} s")
+        cells = (str(each.number), each.run_id or "none", verdict, _margin(each), changed, f"{each.seconds:.0f} s")
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))  # a name may hold what rich reads as markup
         before = each.hparams
     parts: list[RenderableType] = ["", Text(_headline(done), "bold"), "", table, ""]
     parts += [Text(f"round {each.number} raised {each.error}", "red") for each in done.rounds if each.error and done.ended == "failed"]

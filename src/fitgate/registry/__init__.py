@@ -12,6 +12,7 @@ Example:
 """
 
 from fitgate.registry._current import Current, Move, live_before, read_current, read_history
+from fitgate.registry._folders import what_it_is
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, live_manifest, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
@@ -53,5 +54,6 @@ __all__ = [
     "verify_version",
     "version_dir",
     "version_numbers",
+    "what_it_is",
     "write_manifest",
 ]

@@ -142,7 +142,7 @@ def point_to(model_dir: Path, version: int, *, what: Literal["promote", "rollbac
         before = None  # a damaged CURRENT must not stand in the way of a good one
     history = whole_history(model_dir, before)
     now = datetime.now(UTC).isoformat()
-    previous = before.version if before else None
+    previous = None if before is None else before.previous if before.version == version else before.version
     digest = sha256_of(version_dir(model_dir, version) / MANIFEST)
     current = Current(version=version, manifest_sha256=digest, previous=previous, time=now)
     replace_file(model_dir / CURRENT, lambda file: file.write(encode_json(current)), durable=True)

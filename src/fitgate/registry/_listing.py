@@ -11,6 +11,7 @@ from typing import Any
 
 from fitgate.errors import RegistryError
 from fitgate.registry._current import read_current
+from fitgate.registry._folders import is_model
 from fitgate.registry._layout import CURRENT, version_dir, version_numbers
 from fitgate.registry._manifest import Manifest, read_manifest
 from fitgate.store._run_file import ValidationSet
@@ -68,11 +69,6 @@ def models(deploy_root: str | os.PathLike[str] = "deploy") -> tuple[Model, ...]:
         raise RegistryError(message)
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and is_model(p))
     return tuple(model(folder) for folder in folders)
-
-
-def is_model(folder: Path) -> bool:
-    """Whether a folder is a model's: it has versions, or had some."""
-    return bool(version_numbers(folder)) or (folder / CURRENT).exists()
 
 
 def model(model_dir: Path) -> Model:

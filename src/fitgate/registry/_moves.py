@@ -6,9 +6,11 @@ import logging
 import os
 from pathlib import Path
 
+from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._current import Current, live_before, point_to, read_current, set_aside_damaged, whole_history
-from fitgate.registry._layout import version_dir, version_numbers
+from fitgate.registry._current import Current, live_before, point_to, read_current, read_history, set_aside_damaged, whole_history
+from fitgate.registry._folders import no_model
+from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._publish import next_number
 from fitgate.registry._staging import locked, remove_stale
 from fitgate.registry._triton import is_in_step, write_config
@@ -42,6 +44,8 @@ def tidy(model_dir: Path) -> None:
 def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "promoted by hand") -> Current:
     """Make a version the live one, once every file of it is verified. A damaged history is set aside, and a new one begins.
 
+    Of the version that is live already nothing changes.
+
     Args:
         model_dir: the model's folder, such as `deploy/digits`.
         version: one that is there.
@@ -56,11 +60,14 @@ def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "prom
     folder = Path(model_dir)
     numbers = version_numbers(folder)
     if version not in numbers:
-        has = f"it has {', '.join(map(str, numbers))}" if numbers else "it has none at all"
-        message = f"{folder} has no version {version}; {has}"
+        message = f"{folder} has no version {version}; it has {', '.join(map(str, numbers))}" if numbers else no_model(folder)
         raise RegistryError(message)
     with locked(folder):
         verify_version(version_dir(folder, version))
+        live = _whole_and_live(folder, version)
+        if live is not None:
+            write_config(folder, version)
+            return live
         set_aside_damaged(folder)
         current = point_to(folder, version, what="promote", why=why)
         write_config(folder, version)
@@ -80,7 +87,7 @@ def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by ha
     """
     folder = Path(model_dir)
     if read_current(folder) is None:
-        message = f"{folder} has no live version to go back from"
+        message = f"{folder} has no live version to go back from" if version_numbers(folder) else no_model(folder)
         raise RegistryError(message)
     with locked(folder):
         target = live_before(whole_history(folder, read_current(folder)))
@@ -97,3 +104,14 @@ def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by ha
         current = point_to(folder, target, what="rollback", why=why)
         write_config(folder, target)
     return current
+
+
+def _whole_and_live(model_dir: Path, version: int) -> Current | None:
+    """What `CURRENT` says, where it names this version as it is and the history knows of it; None where either has to be written."""
+    try:
+        current, history = read_current(model_dir), read_history(model_dir)
+    except RegistryError:
+        return None
+    if current is None or current.version != version or not history or history[-1].version != version:
+        return None
+    return current if sha256_of(version_dir(model_dir, version) / MANIFEST) == current.manifest_sha256 else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._current import read_current, read_history
+from fitgate.registry._folders import no_model
 from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FileEntry, read_manifest
 from fitgate.registry._triton import is_in_step
@@ -62,7 +63,7 @@ def verify(model_dir: Path) -> Verification:
     numbers = version_numbers(model_dir)
     gone = _check_history(model_dir, numbers)
     if not numbers and not gone and not (model_dir / CURRENT).exists():
-        message = f"{model_dir} holds no versions; expected a model's folder, such as deploy/model"
+        message = no_model(model_dir)
         raise RegistryError(message)
     problems: list[Problem] = []
     files = 0

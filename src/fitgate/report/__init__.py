@@ -5,6 +5,7 @@ Lightning is loaded, and the plotting library only when the HTML is made.
 """
 
 from fitgate.report._build import build_report
+from fitgate.report._charts import charts_of
 from fitgate.report._files import previous_run, read_gate
 from fitgate.report._json import report_as_dict
 from fitgate.report._model import Change, Changes, Chart, CheckRow, Line, Mark, Report, Reproduce, RunFacts
@@ -22,6 +23,7 @@ __all__ = [
     "Reproduce",
     "RunFacts",
     "build_report",
+    "charts_of",
     "previous_run",
     "read_gate",
     "render_html",

@@ -170,6 +170,11 @@ class RunInfo:
         """Which code the latest attempt ran; None where that isn't known."""
         return next((attempt.git for attempt in reversed(self.attempts) if attempt.git is not None), None)
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether it was logged by hand: what wrote it says which fitgate it was, and there was no Trainer."""
+        return "fitgate" in self.versions and "pytorch-lightning" not in self.versions
+
     def left_behind(self, attempt: int, global_step: int) -> Attempt | None:
         """The later attempt that went on from before `global_step` of an earlier one, whose points there are masked; or None.
 

@@ -24,7 +24,7 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         ValueError: there is none, or one is unknown.
-        ModuleNotFoundError: a package is missing; the message names the extra that brings it.
+        ModuleNotFoundError: a package is missing; the message says how to install it.
     """
     names = (formats,) if isinstance(formats, str) else tuple(formats)
     known = all_formats()
@@ -35,7 +35,7 @@ def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         missing = known[name].missing()
         if missing:
-            how = f"pip install 'fitgate[{known[name].extra}]'" if known[name].extra else f"pip install {' '.join(missing)}"
+            how = f"pip install {' '.join(missing)}"
             message = f"the format {name!r} needs {', '.join(missing)}, which is not installed: {how}"
             raise ModuleNotFoundError(message, name=missing[0])
     return tuple(dict.fromkeys(names))

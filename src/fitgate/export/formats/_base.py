@@ -34,14 +34,12 @@ class Format(ABC):
         name: what people write in `formats=`.
         file: the file's name in a version's folder.
         packages: what must be installed, as imported.
-        extra: fitgate's extra that brings the packages.
         graph: the file runs without the module's code; it takes an example input to make one.
     """
 
     name: ClassVar[str]
     file: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
-    extra: ClassVar[str | None] = None
     graph: ClassVar[bool] = False
 
     def missing(self) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ class _Onnx(GraphFormat):
     name: ClassVar[str] = "onnx"
     file: ClassVar[str] = "model.onnx"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
-    extra: ClassVar[str | None] = "onnx"
     rank: ClassVar[int] = 10
     runtime: ClassVar[tuple[str, ...]] = ("onnxruntime",)
 

@@ -1,0 +1,65 @@
+"""Weights that are live already: a resumed fit whose best checkpoint is still the one that shipped publishes nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fitgate.errors import FitgateError
+from fitgate.export.formats import all_formats
+from fitgate.gate import ARTIFACT, Threshold, on_record
+from fitgate.registry import live_manifest, read_current, verify_version, version_dir
+
+__all__ = ["AlreadyLive", "already_live"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlreadyLive:
+    """The live version, where it holds the very weights that are judged.
+
+    Attributes:
+        version: its number.
+        champion: the values of the version before, which its own relative thresholds were held against; None when there was none.
+        artifact: what was measured of its files.
+    """
+
+    version: int
+    champion: Mapping[str, float] | None
+    artifact: Mapping[str, float]
+
+    def drop(self) -> None:
+        """Nothing was staged."""
+
+
+def already_live(
+    source: Mapping[str, object], formats: Sequence[str], thresholds: Iterable[Threshold], model_dir: Path
+) -> AlreadyLive | None:
+    """The live version, where publishing these weights would make the same once more; None where it would not.
+
+    That takes the same checkpoint file, byte by byte and of the same run, no format and no measure that the version lacks, and
+    files that are whole.
+
+    Args:
+        source: where the weights come from: `sha256` of the checkpoint's file, and `run_id`.
+        formats: what would be written.
+        thresholds: those on exported files must have been measured.
+        model_dir: the model's folder.
+    """
+    if not source.get("sha256"):
+        return None
+    try:
+        current, manifest = read_current(model_dir), live_manifest(model_dir)
+        if current is None or manifest is None or any(manifest.source.get(key) != source.get(key) for key in ("sha256", "run_id")):
+            return None
+        files = {entry.path for entry in manifest.files}
+        artifact = {name: value for name, value in manifest.metrics.items() if name.startswith(ARTIFACT) and value is not None}
+        measured = {threshold.metric for threshold in thresholds if threshold.metric.startswith(ARTIFACT)} <= artifact.keys()
+        if not measured or not {all_formats()[name].file for name in formats} <= files:
+            return None
+        folder = version_dir(model_dir, current.version)
+        verify_version(folder)
+        record = on_record((folder / "gate.json").read_bytes(), str(folder / "gate.json"))
+    except (FitgateError, OSError):
+        return None  # what can't be read is no reason not to publish a good version
+    return AlreadyLive(version=current.version, champion=record.champion, artifact=artifact)

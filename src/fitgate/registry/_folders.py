@@ -1,0 +1,61 @@
+"""Which kind of folder somebody gave: stores of runs and deploy roots are easily taken for one another."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fitgate.registry._layout import CURRENT, MANIFEST, version_numbers
+from fitgate.store._run_file import RUN_FILE
+
+__all__ = ["Folder", "is_model", "no_model", "what_it_is"]
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is a model's: it has versions, or had some."""
+    return bool(version_numbers(folder)) or (folder / CURRENT).exists()
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder is, and, in words, that and the command for it."""
+
+    kind: Literal["run", "version", "model", "store", "deploy root"]
+    told: str
+
+
+def what_it_is(folder: Path) -> Folder | None:
+    """What a folder of ours is; None for any other.
+
+    Example:
+        >>> what_it_is(Path("no/such/folder")) is None
+        True
+    """
+    if not folder.is_dir():
+        return None
+    here, parent = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found: Folder | None = None
+    if (folder / RUN_FILE).is_file():
+        name = shlex.quote(folder.absolute().name)
+        found = Folder("run", f"{folder} is one run's folder: fitgate show {name} --root {parent}")
+    elif (folder / MANIFEST).is_file():
+        found = Folder("version", f"{folder} is one version of a model: fitgate verify {parent}")
+    elif is_model(folder):
+        found = Folder("model", f"{folder} is a model's folder: fitgate verify {here}, or fitgate models {parent}")
+    elif any((path / RUN_FILE).is_file() for path in inside):
+        found = Folder("store", f"{folder} is a store of runs: fitgate runs {here}")
+    elif held := [path for path in inside if is_model(path)]:
+        names, first = ", ".join(path.name for path in held), shlex.quote(str(held[0]))
+        found = Folder("deploy root", f"{folder} is a deploy root, which holds {names}: fitgate models {here}, or fitgate verify {first}")
+    return found
+
+
+def no_model(folder: Path) -> str:
+    """Why a folder that has no versions can't be a model's, for a message."""
+    if not folder.is_dir():
+        return f"{folder} is no folder; expected a model's folder, such as deploy/model"
+    found = what_it_is(folder)
+    return found.told if found is not None else f"{folder} holds no versions; expected a model's folder, such as deploy/model"

@@ -1,0 +1,209 @@
+"""A run that was judged before: a fit with nothing left to do leaves it as it is, and no weights are published twice."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+from fitgate.callbacks import GateCallback, MetricsCallback
+from fitgate.registry import rollback
+from tests.callbacks._gated import STEPS, Scripted, best, fit, gate_file, latest, loader, make_trainer, manifest, published
+
+LIVE = ["1", "CURRENT", "history.jsonl"]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The digest of every file in a folder, but the locks."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def ended(tmp_path: Path, *, thresholds: Any = ("val_acc >= 0.8",)) -> tuple[GateCallback, Path]:
+    """A whole fit, judged, and the checkpoint of its end."""
+    gate, trainer = fit(tmp_path, best(tmp_path), thresholds=thresholds)
+    path = tmp_path / "end.ckpt"
+    trainer.save_checkpoint(path)
+    return gate, path
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+@pytest.mark.parametrize(("threshold", "verdict"), [("val_acc >= 0.8", "deploy"), ("val_acc >= 0.99", "improve")])
+def test_a_finished_run_that_is_resumed_stays_as_it_was(
+    tmp_path: Path, sanity: int, threshold: str, verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a sanity check or without: not a byte of its folder or of what is deployed changes, and the callback tells of it."""
+    first, end = ended(tmp_path, thresholds=[threshold])
+    before = files(tmp_path)
+    capsys.readouterr()
+    again, _ = fit(tmp_path, best(tmp_path), thresholds=[threshold], ckpt_path=end, num_sanity_val_steps=sanity)
+    assert files(tmp_path) == before
+    assert again.decision is not None
+    assert first.decision is not None
+    assert (again.decision.verdict, again.decision.checks) == (verdict, first.decision.checks)
+    assert again.decision.metrics == pytest.approx(dict(first.decision.metrics))
+    assert "nothing was trained" in again.decision.warnings[-1]
+    assert (again.version, again.run_dir) == (first.version, first.run_dir)
+    assert (again.report or {}).get("verdict") == (first.report or {}).get("verdict")
+    told = capsys.readouterr().out
+    assert f" {verdict.upper()} " in told
+    assert told.count("nothing was trained") == 1
+
+
+def test_an_earlier_checkpoint_with_nothing_left_to_do_masks_nothing(tmp_path: Path) -> None:
+    """`max_epochs` lies behind what was reached: the points of later epochs still count."""
+    middle = tmp_path / "middle.ckpt"
+
+    class Saves(pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 0:
+                trainer.save_checkpoint(middle)
+
+    fit(tmp_path, best(tmp_path), Saves())
+    before = files(tmp_path / "runs")
+    fit(tmp_path, best(tmp_path), ckpt_path=middle, max_epochs=1)
+    assert files(tmp_path / "runs") == before
+    assert latest(tmp_path).metrics(["val_acc"]).num_rows == 3
+
+
+def test_a_trainer_that_fits_again_with_nothing_left_to_do(tmp_path: Path) -> None:
+    """The same Trainer and callbacks, without a checkpoint."""
+    gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", model_name="net")
+    trainer = make_trainer(tmp_path, gate, best(tmp_path))
+    trainer.fit(Scripted(), loader(), loader())
+    before, decision = files(tmp_path), gate.decision
+    trainer.fit(Scripted(), loader(), loader())
+    assert files(tmp_path) == before
+    assert decision is not None
+    assert gate.decision is not None
+    assert gate.decision.checks == decision.checks
+    assert gate.version == 1
+
+
+def test_a_finished_run_that_nobody_judged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing stands on record: an improve that says so, and no file changes."""
+    trainer = make_trainer(tmp_path, None, best(tmp_path))
+    trainer.fit(Scripted(), loader(), loader())
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    before = files(tmp_path)
+    gate, _ = fit(tmp_path, best(tmp_path), ckpt_path=tmp_path / "end.ckpt")
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.reasons[0].split(":")[0]) == ("improve", "no_step")
+    assert files(tmp_path) == before
+    assert "no_step: this fit ran no optimizer step" in caplog.text
+
+
+def test_a_rule_that_is_set_aside_judges_what_an_earlier_fit_trained(tmp_path: Path) -> None:
+    """`allow=["no_step"]`: the gate was added afterwards."""
+    trainer = make_trainer(tmp_path, None, best(tmp_path))
+    trainer.fit(Scripted(), loader(), loader())
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    gate, _ = fit(tmp_path, best(tmp_path), ckpt_path=tmp_path / "end.ckpt", gate={"allow": ["no_step"]})
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.reasons) == ("deploy", ())
+    assert manifest(tmp_path)["source"]["global_step"] == 2 * STEPS
+
+
+@pytest.mark.parametrize("order", ["gate first", "gate last"])
+def test_an_error_in_the_sanity_check_of_a_resumed_fit_is_on_record(tmp_path: Path, order: str) -> None:
+    """Whichever callback hears of it first: the run failed, run.json says why, and the decision of the fit before stands."""
+    _, trainer = fit(tmp_path, best(tmp_path), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+
+    class Fails(Scripted):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            message = "on purpose"
+            raise RuntimeError(message)
+
+    gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", model_name="net")
+    metrics = MetricsCallback(tmp_path / "runs")
+    callbacks = [gate, metrics] if order == "gate first" else [metrics, gate]
+    settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
+    again = pl.Trainer(max_epochs=2, enable_model_summary=False, callbacks=[*callbacks, best(tmp_path)], **settings)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        again.fit(Fails(), loader(), loader(), ckpt_path=tmp_path / "end.ckpt", weights_only=False)
+    run = latest(tmp_path)
+    assert run.state == "failed"
+    assert run.info.fit is not None
+    assert run.info.fit.failed == "RuntimeError: on purpose"
+    assert "failed" not in "".join(gate_file(tmp_path)["reasons"])
+
+
+def test_a_fit_that_fails_before_it_begins_leaves_the_earlier_decision(tmp_path: Path) -> None:
+    """Of the same Trainer: an error in another callback's `on_fit_start` changes nothing on record."""
+
+    class Fails(pl.Callback):
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.global_step:
+                message = "on purpose"
+                raise RuntimeError(message)
+
+    gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", model_name="net")
+    trainer = make_trainer(tmp_path, gate, best(tmp_path), Fails())
+    trainer.fit(Scripted(), loader(), loader())
+    before = files(tmp_path)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        trainer.fit(Scripted(), loader(), loader())
+    assert files(tmp_path) == before
+
+
+def _resumed(tmp_path: Path, **options: Any) -> GateCallback:
+    """Two epochs, the first of which ships; then a third, which is worse."""
+    last = best(tmp_path, save_last=True)
+    fit(tmp_path, last, module=Scripted((0.9, 0.5)), max_epochs=2)
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path, **options)
+    assert gate.decision is not None
+    return gate
+
+
+def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A resumed fit whose best checkpoint is still the one that shipped: a deploy that says so, and one version."""
+    gate = _resumed(tmp_path)
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.version) == ("deploy", 1)
+    assert published(tmp_path) == LIVE
+    said = "these very weights are live already, as version 1: nothing was published again"
+    assert gate.decision.warnings == (said,)
+    assert gate_file(tmp_path)["warnings"] == [said]
+    assert latest(tmp_path).state == "deployed"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_bounds_on_the_files_and_on_the_champion_hold_as_when_they_went_live(tmp_path: Path) -> None:
+    """Against the version before, not against itself; the files' size is the live version's."""
+    fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)
+    thresholds = ["val_acc >= champion + 0.01", "val_acc >= 0.5", "artifact.size_mb <= 5"]
+    last = best(tmp_path, save_last=True)
+    first, _ = fit(tmp_path, last, module=Scripted((0.9, 0.5)), max_epochs=2, thresholds=thresholds)
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path, thresholds=thresholds)
+    assert first.decision is not None
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.version) == ("deploy", 2)
+    assert gate.decision.checks == first.decision.checks
+    assert published(tmp_path) == ["1", "2", "CURRENT", "history.jsonl"]
+
+
+@pytest.mark.parametrize("change", ["format", "rolled back", "damaged"])
+def test_what_the_live_version_lacks_is_published(tmp_path: Path, change: str) -> None:
+    """A further format, another live version, a file that is no longer whole: there is a reason for a new version."""
+    if change == "rolled back":
+        fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)
+    last = best(tmp_path, save_last=True)
+    fit(tmp_path, last, module=Scripted((0.9, 0.5)), max_epochs=2, gate={"formats": ["safetensors"]})
+    options: dict[str, Any] = {"gate": {"formats": ["safetensors"]}}
+    folder = tmp_path / "deploy" / "net"
+    if change == "format":
+        options["gate"] = {"formats": ["safetensors", "checkpoint"]}
+    elif change == "rolled back":
+        rollback(folder)
+    else:
+        (folder / "1" / "model.safetensors").write_bytes(b"")
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path, **options)
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.warnings) == ("deploy", ())
+    assert gate.version == (3 if change == "rolled back" else 2)
