@@ -42,6 +42,7 @@ class Attempt:
         resumed_step: the `global_step` it went on from; None for a fresh start. Points of earlier
             attempts above it are masked.
         host, pid: the process that wrote it.
+        lost_points: points of it that no reader finds, of those that the run's `lost_points` counts.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Attempt:
     resumed_step: int | None = None
     host: str = ""
     pid: int = 0
+    lost_points: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
