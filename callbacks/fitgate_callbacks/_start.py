@@ -56,7 +56,7 @@ def check_setup(
         raise ValueError(message)
 
     def prepare_folder() -> None:
-        probe(model_dir)
+        probe(f"GateCallback: the deploy folder {model_dir}", model_dir)
         tidy(model_dir)
 
     on_rank_zero(trainer, prepare_folder)
