@@ -125,9 +125,9 @@ def test_after_its_end_a_run_takes_nothing(tmp_path: Path) -> None:
     """One clear error instead of a value that nobody would find."""
     with fitgate.start_run(tmp_path) as run:
         run.log_metric("loss", 1.0)
-    for log in (lambda: run.log_metric("acc", 0.5), lambda: run.log_metrics({"acc": 0.5, "loss": 1.0}), lambda: run.log_metrics({})):
+    for metrics in ({"acc": 0.5}, {"acc": 0.5, "loss": 1.0}, {}):
         with pytest.raises(RuntimeError, match=f"{run.id}' has ended and records nothing more"):
-            log()
+            run.log_metrics(metrics)
     with pytest.raises(RuntimeError, match="metric 'acc', 'loss': run"):
         run.log_metrics({"acc": 0.5, "loss": 1.0})
     run.flush()
