@@ -128,6 +128,8 @@ def test_a_callback_that_validates_after_another_went_on_with_its_run_hides_noth
     assert (second.run_id, [a.resumed_step for a in before.info.attempts]) == (first.run_id, [None, 2 * BATCHES])
     points = before.metrics(stage="train")
     trainer.validate(Net(), loader(), verbose=False)
+    assert first.recorder is not None
+    first.recorder.update()  # as it does every half a minute
     after = fitgate.Store(str(tmp_path)).run(str(first.run_id))
     assert (after.info.attempts, after.info.fit, after.state) == (before.info.attempts, before.info.fit, "completed")
     assert after.metrics(stage="train").equals(points)

@@ -347,6 +347,21 @@ def test_the_module_hyperparameters_and_versions_are_on_record(tmp_path: Path) -
     assert info["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.parametrize("where", ["a file", "under a file", "read-only"])
+def test_a_store_that_can_not_be_written_is_told_before_training(tmp_path: Path, where: str) -> None:
+    """In one clear sentence."""
+
+    class NeverTrains(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise AssertionError
+
+    (tmp_path / "runs").write_text("")
+    folder = {"a file": tmp_path / "runs", "under a file": tmp_path / "runs" / "a", "read-only": Path("/proc/self/fd/runs")}[where]
+    with pytest.raises(OSError, match=rf"^\[Errno \d+\] MetricsCallback: the store {folder} can't be written: /.*: .+"):
+        _fit(MetricsCallback(folder), NeverTrains())
+    assert (tmp_path / "runs").read_text() == ""
+
+
 @pytest.mark.parametrize(
     "options",
     [
