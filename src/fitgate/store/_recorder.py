@@ -98,7 +98,7 @@ class Recorder:
     def record(self, record: Record) -> None:
         """Take one record. The only call in the training loop."""
         self._intake.put(record)
-        if not self._worker.runs:
+        if self._worker.thread is None:
             self._worker.start()
 
     def update(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields

@@ -34,6 +34,9 @@ class Worker:
     Args:
         do: does these jobs, together; with none, what is due. `woken` tells that `wake` was called and no job was asked for.
         due_at: when to do something next, by the monotonic clock.
+
+    Attributes:
+        thread: the one that runs; None where there is none.
     """
 
     def __init__(self, do: Callable[[Collection[Job], bool], None], due_at: Callable[[], float]) -> None:
@@ -42,7 +45,7 @@ class Worker:
         self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
         self._woken = False
         self._starting = threading.RLock()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._pid = os.getpid()
 
     @property
@@ -50,23 +53,18 @@ class Worker:
         """Whether this is the process that it was made in, and no fork of it."""
         return os.getpid() == self._pid
 
-    @property
-    def runs(self) -> bool:
-        """Whether there is a thread."""
-        return self._thread is not None
-
     def start(self) -> threading.Thread | None:
         """The thread, started where there is none; None where none can be, as when the interpreter ends."""
         if not self.is_here:
             return None
         with self._starting:
-            if self._thread is not None and self._thread.is_alive():
-                return self._thread
-            thread = self._thread = threading.Thread(target=self._run, name="fitgate-flush", daemon=True)
+            if self.thread is not None and self.thread.is_alive():
+                return self.thread
+            thread = self.thread = threading.Thread(target=self._run, name="fitgate-flush", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
-                self._thread = None
+                self.thread = None
                 return None
             # A daemon thread dies with the interpreter; what it had not taken must not.
             atexit.unregister(self.close)
@@ -87,7 +85,7 @@ class Worker:
         done.acquire()
         finished = False
         while not finished:
-            jobs = (job,) if self.runs else (job, Job.CLOSE)
+            jobs = (job,) if self.thread is not None else (job, Job.CLOSE)
             thread = self.start()
             if thread is None:
                 self._do(jobs, False)  # noqa: FBT003 - a callable has no keywords
@@ -116,7 +114,7 @@ class Worker:
                     return
                 _tell_done(asked)
         finally:
-            self._thread = None  # first: who is told may start another
+            self.thread = None  # first: who is told may start another
             _tell_done(asked)
 
     def _next(self, wait_s: float) -> list[_Asked | None]:
