@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from fitgate._files import encodable
 from fitgate.store._run_file import FitFacts
 from fitgate_callbacks._internals import end_of_fit_checkpoint
 
@@ -28,8 +29,9 @@ else:
         if lightning.pytorch.Callback is not pytorch_lightning.Callback:
             _bases.append(lightning.pytorch.Callback)
     # A trainer calls every hook of every callback at every step, a profiler's context around each, unless the hook is not
-    # callable: six empty ones cost more than all recording. A subclass that has one of its own is called.
-    _NOT_CALLED = (
+    # callable: six empty ones cost more than all recording. So an instance hides those that are empty; a subclass that has one
+    # of its own is called, and finds Lightning's when it calls `super()`.
+    _EMPTY = (
         "on_train_batch_start",
         "on_before_zero_grad",
         "on_before_backward",
@@ -37,9 +39,14 @@ else:
         "on_before_optimizer_step",
         "on_train_batch_end",
     )
+
+    def _hide_empty_hooks(self: Any) -> None:  # noqa: ANN401 - of the class made below
+        super(Callback, self).__init__()
+        self.__dict__.update((name, None) for name in _EMPTY if getattr(type(self), name) is getattr(Callback, name))
+
     _doc = "A Lightning callback, whichever namespace the Trainer comes from."
     # One class that is a callback in both namespaces: bare, in a list, and as a type for jsonargparse.
-    Callback = type("Callback", tuple(_bases), {"__doc__": _doc, **dict.fromkeys(_NOT_CALLED)})
+    Callback = type("Callback", tuple(_bases), {"__doc__": _doc, "__init__": _hide_empty_hooks})
 
 __all__ = [
     "Callback",
@@ -65,7 +72,7 @@ def versions() -> dict[str, str]:
 def fit_facts(trainer: Trainer, *, start_step: int, exception: BaseException | None) -> FitFacts:
     """What must be known of this fit to judge it."""
     interrupted = "SIGTERM" if trainer.received_sigterm else "Ctrl-C" if isinstance(exception, KeyboardInterrupt) else None
-    failed = f"{type(exception).__name__}: {exception}".rstrip(": ") if exception is not None and not interrupted else None
+    failed = encodable(f"{type(exception).__name__}: {exception}".rstrip(": ")) if exception is not None and not interrupted else None
     non_finite = [e.stopping_reason_message for e in trainer.early_stopping_callbacks if _stopped_on_non_finite(e)]
     return FitFacts(
         global_step=trainer.global_step,

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from fitgate_callbacks._validation import not_repeated, samples_in, val_loaders
 from fitgate_callbacks._values import number_or_tensor
 
-__all__ = ["ACCURACY", "StepOutputs"]
+__all__ = ["ACCURACY", "LOSS", "StepOutputs"]
 
 ACCURACY = "accuracy"
 LOSS = "loss"
@@ -35,6 +34,9 @@ class StepOutputs:
     Args:
         accuracy: two keys of the output dict, predictions of shape (N, C, …) and targets of shape (N, …); None
             to count none.
+
+    Attributes:
+        gave_loss: a loss was returned and recorded that the module does not log itself.
     """
 
     def __init__(self, accuracy: tuple[str, str] | None) -> None:
@@ -44,6 +46,7 @@ class StepOutputs:
         self._pair: tuple[torch.Tensor, torch.Tensor] | None = None
         self._whole_pass: dict[int, _Counted] = {}
         self._counted: set[str] = set()
+        self.gave_loss = False
 
     def keep(self, outputs: Any, divided_by: int = 1) -> None:  # noqa: ANN401 - whatever training_step returned
         """Keep what the training step returned.
@@ -54,6 +57,7 @@ class StepOutputs:
         """
         self._divided_by = divided_by
         self._loss = outputs.get(LOSS) if type(outputs) is dict or isinstance(outputs, Mapping) else outputs
+        self._pair = None  # an earlier micro-batch's does not stand for one that is skipped
         if self._accuracy is not None and outputs:  # empty after a step that was skipped by returning None
             self._pair = self._scores_and_target(outputs, "training_step")
 
@@ -73,16 +77,25 @@ class StepOutputs:
             if number is not None:
                 values.append(number)
                 names = _LOSS_ALONE
+                self.gave_loss = True
         if pair is not None and ACCURACY not in own_names:
             scores, target = pair
-            accuracy = multiclass_accuracy(scores, target, num_classes=scores.shape[1], average="micro", validate_args=False)
-            values.append(number_or_tensor(ACCURACY, accuracy))
+            values.append(number_or_tensor(ACCURACY, _right(scores, target) / target.numel()))
             names = (*names, ACCURACY)
         return names, values
 
     def start_pass(self) -> None:
         """A validation begins."""
         self._whole_pass = {}
+
+    def check(self, outputs: Any) -> None:  # noqa: ANN401 - whatever validation_step returned
+        """Before anything is trained: whether the accuracy of a validation can be counted.
+
+        Raises:
+            ValueError: it can't.
+        """
+        if self._accuracy is not None:
+            self._scores_and_target(outputs, "validation_step")
 
     def add_to_pass(self, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:  # noqa: ANN401 - whatever validation_step took and returned
         """Count one batch of a validation, on every rank. What a sampler repeats to make ranks come out even is left out."""
@@ -95,7 +108,7 @@ class StepOutputs:
             once = not_repeated(trainer, loader, seen.samples, size)
             scores, target = scores[:once], target[:once]
         seen.samples += size or 0
-        seen.right = seen.right + (scores.argmax(dim=1) == target).sum()
+        seen.right = seen.right + _right(scores, target)
         seen.all += target.numel()
 
     def end_pass(self, trainer: Trainer, logged: set[str]) -> dict[str, Any]:
@@ -122,12 +135,28 @@ class StepOutputs:
 
     def _scores_and_target(self, outputs: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
         assert self._accuracy is not None
-        scores_key, target_key = self._accuracy
-        if not isinstance(outputs, Mapping) or scores_key not in outputs or target_key not in outputs:
+        keys = self._accuracy
+        if not isinstance(outputs, Mapping) or not all(key in outputs for key in keys):
             got = f"a dict with {list(outputs)}" if isinstance(outputs, Mapping) else type(outputs).__name__
-            message = f"MetricsCallback(accuracy={self._accuracy!r}): {where} must return a dict with both keys, it returned {got}"
+            message = f"MetricsCallback(accuracy={keys!r}): {where} must return a dict with both keys, it returned {got}"
             raise ValueError(message)
-        return outputs[scores_key].detach(), outputs[target_key].detach()
+        scores, target = (outputs[key] for key in keys)
+        tensors = isinstance(scores, torch.Tensor) and isinstance(target, torch.Tensor)
+        if not tensors or scores.ndim < 2 or target.shape != scores.shape[:1] + scores.shape[2:]:  # noqa: PLR2004 - (N, C)
+            expected = f"{keys[0]!r} must be predictions of shape (N, C, …) and {keys[1]!r} their classes of shape (N, …)"
+            got = " and ".join(f"{key!r}: {_kind(outputs[key])}" for key in keys)
+            message = f"MetricsCallback(accuracy={keys!r}): in what {where} returns, {expected}, both tensors; it returned {got}"
+            raise ValueError(message)
+        return scores.detach(), target.detach()
+
+
+def _right(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """How many predictions are right, where the tensors are: nothing waits for a device."""
+    return (scores.argmax(dim=1) == target).sum()
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
 def _number(loss: Any) -> Any:  # noqa: ANN401

@@ -23,10 +23,14 @@ from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._recorder import Recorder
 from fitgate.store._resume import Standing
-from fitgate.store._run_file import RUN_FILE, ValidationSet
+from fitgate.store._run_file import RUN_FILE
 from fitgate.store._schema import BATCHES, Record
+from fitgate.store._values import check_encodable
+from fitgate.store._warn import warn_forked
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
 from fitgate_callbacks._ranks import gathered, on_rank_zero
+from fitgate_callbacks._roots import probe
+from fitgate_callbacks._validation import ValidationSetSeen
 from fitgate_callbacks._values import fetch_values
 
 __all__ = ["Ranks", "Recording", "RecordingOptions", "Witness"]
@@ -61,8 +65,9 @@ class Recording:
         trainer: the one that runs now, or None; also in a process that only stands by.
         stands_by: this process records nothing, since its rank is not asked for.
         names: recorded so far in this process, by stage.
-        validation: which data the fit is validated on, for run.json.
+        validation_set: which data the fit is validated on, for run.json.
         witnesses: told what is recorded, and on ranks that stand by what would be.
+        on_new_names: called when other names come than a moment ago.
     """
 
     def __init__(self, options: RecordingOptions, *, run_id: str | None = None) -> None:
@@ -72,9 +77,11 @@ class Recording:
         self.trainer: Trainer | None = None
         self.stands_by = False
         self.names: dict[str, set[str]] = {}
-        self.validation: ValidationSet | None = None
+        self.validation_set = ValidationSetSeen()
         self.witnesses: tuple[Witness, ...] = ()
-        self._pid = os.getpid()
+        self.on_new_names: Callable[[], None] = lambda: None
+        self._is_chosen = False
+        self._pid = self._told_forked = os.getpid()
         self._chosen_for: Callable[[], Trainer | None] = lambda: None
         self._fits = 0
         self._in_fit = False
@@ -82,10 +89,27 @@ class Recording:
         self._last_names: tuple[str, ...] = ()
         self._standing: Standing | None = None
         self._by_hand: dict[str, int] = {}
+        self._tags = dict(options.tags or {})
 
     def is_for(self, trainer: Trainer, stage: str) -> bool:
         """Whether what this trainer does next belongs to this run."""
-        return self._pid == os.getpid() and (stage != "fit" or self._chosen_for() is trainer)
+        return not self.is_forked and (stage != "fit" or self._chosen_for() is trainer)
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child of the process that records."""
+        return self._pid != os.getpid()
+
+    @property
+    def upcoming(self) -> Trainer | None:
+        """The trainer that the run was chosen for, as long as its files are not open yet."""
+        return self._chosen_for() if self._is_chosen else None
+
+    def tell_forked(self, name: str) -> None:
+        """Say once that a forked child records nothing."""
+        if self._told_forked != os.getpid():
+            self._told_forked = os.getpid()
+            warn_forked(name, str(self.run_id))
 
     @property
     def fitted(self) -> bool:
@@ -96,8 +120,13 @@ class Recording:
         """Choose the run's id, the same on all ranks. The folder is made at once, so that nobody else gets the id."""
         self._chosen_for = weakref.ref(trainer)
         self._in_fit = False
+        self._is_chosen = True
         if self.run_id is None:
-            self.run_id = on_rank_zero(trainer, lambda: new_run_folder(self._options.root, self._options.run_name)[0])
+            self.run_id = on_rank_zero(trainer, self._new_run)
+
+    def _new_run(self) -> str:
+        probe(f"MetricsCallback: the store {self._options.root}", self._options.root)
+        return new_run_folder(self._options.root, self._options.run_name)[0]
 
     def begin(self, trainer: Trainer, module: LightningModule, *, run_id: str | None = None, step: int | None = None) -> None:
         """Open the files, lazily: only now is it known whether this fit goes on from a checkpoint.
@@ -109,6 +138,7 @@ class Recording:
             step: the first step that it will give its loggers.
         """
         fitting = trainer.state.fn == "fit"
+        self._is_chosen = False
         self._by_hand.clear()  # this fit may record the same names
         if run_id not in (None, self.run_id):
             self._drop_unused()
@@ -118,7 +148,7 @@ class Recording:
             self.trainer, self._in_fit = trainer, fitting
             return
         self._start_step, self._rank = trainer.global_step, trainer.global_rank
-        if self.recorder is None or (fitting and self._fits):
+        if self.recorder is None or (fitting and (self._fits or self.recorder.superseded)):
             self._open(trainer, module, first_step=step if run_id else None)
         elif fitting:
             self.recorder.update(state="running", fit=None)
@@ -134,7 +164,7 @@ class Recording:
         for witness in self.witnesses:
             witness(trainer, stage, names, values)
         if recorder is None:
-            self.names.setdefault(stage, set()).update(names)
+            self._note(stage, names)
             return
         if self._standing is not None:
             names, values = self._not_standing(self._standing, stage, step, names, values)
@@ -142,9 +172,23 @@ class Recording:
                 return
         if names is not self._last_names:
             self._last_names = names
-            self.names.setdefault(stage, set()).update(names)
+            self._note(stage, names)
         epoch = trainer.current_epoch if epoch is None else epoch
         recorder.record(Record(stage, step, trainer.global_step, epoch, time.time_ns() // 1000, names, values))
+
+    def _note(self, stage: str, names: tuple[str, ...]) -> None:
+        known = self.names.setdefault(stage, set())
+        for name in names:
+            if name not in known:
+                check_encodable(name)  # one that no file can hold would take all points with it
+                known.add(name)
+        self.on_new_names()
+
+    def tag_apart(self, name: str, stage: str) -> None:
+        """In TensorBoard this name gets a tag of its own in this stage, from now on; in Parquet the stage is a column."""
+        tag = f"{name}/{stage}"
+        if tag not in set().union(*self.names.values()):
+            self._tags[stage, name] = tag
 
     def take_batches(self, step: int, names: tuple[str, ...], values: list[Any]) -> None:
         """Record the running sums of a validation pass, which are evidence and no metrics."""
@@ -167,7 +211,7 @@ class Recording:
             recorder.info.state == "running" or (recorder.info.state == "completed" and exception and self._in_fit)
         ):
             return
-        facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation)
+        facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation_set.facts)
         state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
         recorder.update(state=state, fit=facts if self._in_fit else recorder.info.fit)
 
@@ -194,6 +238,7 @@ class Recording:
             restored: the run of the checkpoint, where a fit was resumed that had nothing left to do.
         """
         self.trainer = None
+        self._is_chosen = False
         atexit.unregister(self._at_exit)
         if self.recorder is not None:
             self.recorder.close()
@@ -222,9 +267,9 @@ class Recording:
                 hparams=plain_hparams(getattr(module, "hparams", {})),
                 versions=versions(),
                 tensorboard=options.tensorboard,
-                tags=options.tags,
+                tags=self._tags,
                 flush_every_s=options.flush_every_s,
-                fetch=fetch_values,
+                fetch=self._fetch,
             )
 
         def opened_first() -> int:
@@ -237,6 +282,11 @@ class Recording:
             attempt = on_rank_zero(trainer, opened_first)
             if not trainer.is_global_zero:
                 self.recorder = opened(attempt)
+
+    def _fetch(self, records: list[Record]) -> list[Record]:
+        """In the background."""
+        self.validation_set.settle()
+        return fetch_values(records)
 
     def _not_standing(
         self,

@@ -28,8 +28,12 @@ def local_root(who: str, dirpath: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def probe(folder: Path) -> None:
+def probe(what: str, folder: Path) -> None:
     """Try to write where a folder is, or will be made. Nothing is left behind, and no folder is made that another process could see go.
+
+    Args:
+        what: whose folder it is, for the message.
+        folder: where.
 
     Raises:
         OSError: that can't be written; the message says what.
@@ -39,5 +43,5 @@ def probe(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0")
     except OSError as error:
-        message = f"GateCallback: the deploy folder {folder} can't be written: {there}: {error.strerror or error}"
+        message = f"{what} can't be written: {there}: {error.strerror or error}"
         raise OSError(error.errno, message) from error

@@ -69,7 +69,7 @@ def check_setup(
         if complaint:
             message = f"GateCallback: {complaint}"
             raise ValueError(message)
-        probe(model_dir)
+        probe(f"GateCallback: the deploy folder {model_dir}", model_dir)
         tidy(model_dir)
 
     on_rank_zero(trainer, prepare_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -66,28 +67,43 @@ class ValidationEvidence:
 
 
 class ValidationSetSeen:
-    """Takes the fingerprint of a fit's validation set: sizes, and a digest of the first samples."""
+    """Takes the fingerprint of a fit's validation set: sizes, and a digest of the first samples.
+
+    What a hook keeps of a batch stays on its device; it is read in the background, in `settle`.
+    """
 
     def __init__(self) -> None:
         self._sizes: dict[int, int | None] = {}
+        self._samples: dict[int, list[torch.Tensor]] = {}
         self._digests: dict[int, str | None] = {}
+        self._settling = threading.Lock()
 
     def take(self, trainer: Trainer, batch: Any, index: int) -> None:  # noqa: ANN401
-        """Before or after the first batch of a loader, once; the sanity check's will do."""
+        """After the first batch of a loader, once; the sanity check's will do."""
         if index in self._sizes:
             return
         loader = val_loaders(trainer)[index]
         dataset = getattr(loader, "dataset", None)
+        samples = None if isinstance(getattr(loader, "sampler", None), RandomSampler) else _first_samples(batch)
+        if samples is not None:
+            self._samples[index] = samples
         self._sizes[index] = _size(dataset)
-        self._digests[index] = None if isinstance(getattr(loader, "sampler", None), RandomSampler) else _digest(batch)
+
+    def settle(self) -> None:
+        """Read what was kept, and keep it no more."""
+        with self._settling:
+            for index in list(self._samples):
+                self._digests[index] = _digest(self._samples[index])
+                del self._samples[index]
 
     @property
     def facts(self) -> ValidationSet | None:
         """What was seen; None before anything was."""
         if not self._sizes:
             return None
+        self.settle()
         loaders = sorted(self._sizes)
-        digests = [self._digests[loader] for loader in loaders]
+        digests = [self._digests.get(loader) for loader in loaders]
         whole = None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
         sizes = tuple(self._sizes[loader] for loader in loaders)
         known = [size for size in sizes if size is not None]
@@ -143,15 +159,23 @@ def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
     return min(max(mine - start, 0), size)
 
 
-def _digest(batch: Any) -> str | None:  # noqa: ANN401
-    """Of the first samples of every tensor in a batch: type, shape of a sample, values. None where one can't be read as bytes."""
+def _first_samples(batch: Any) -> list[torch.Tensor] | None:  # noqa: ANN401
+    """Of every tensor in a batch the first samples, copied where they are; None where one can't be read as bytes."""
+    tensors = list(_tensors(batch))
+    if any(tensor.layout != torch.strided for tensor in tensors):
+        return None
+    return [(tensor[:_FIRST] if tensor.ndim else tensor).detach().clone() for tensor in tensors]
+
+
+def _digest(samples: Iterable[torch.Tensor]) -> str | None:
+    """Of the type, shape and values of each; None where a device can't give them any more."""
     digest = hashlib.sha256()
-    for tensor in _tensors(batch):
-        if tensor.layout != torch.strided:
-            return None
-        few = tensor[:_FIRST] if tensor.ndim else tensor
-        digest.update(f"{few.dtype}{tuple(few.shape)}".encode())
-        digest.update(few.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    try:
+        for few in samples:
+            digest.update(f"{few.dtype}{tuple(few.shape)}".encode())
+            digest.update(few.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    except RuntimeError:
+        return None
     return digest.hexdigest()
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from fitgate.store._names import check_run_id
 from fitgate.store._recorder import Recorder
-from fitgate.store._values import check_name, check_step, to_float
+from fitgate.store._values import check_name, check_seconds, check_step, to_float
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
 from fitgate_callbacks._logged import LoggedValues
-from fitgate_callbacks._outputs import ACCURACY, StepOutputs
+from fitgate_callbacks._outputs import ACCURACY, LOSS, StepOutputs
 from fitgate_callbacks._rates import LearningRates
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
 from fitgate_callbacks._roots import local_root
-from fitgate_callbacks._validation import ValidationEvidence, ValidationSetSeen
+from fitgate_callbacks._validation import ValidationEvidence
 from fitgate_callbacks._written import CheckpointsWritten, settle
 
 __all__ = ["MetricsCallback"]
@@ -66,9 +66,6 @@ class MetricsCallback(Callback):
         ranks: Ranks = "zero",
     ) -> None:
         super().__init__()
-        if not flush_every_s > 0:
-            message = f"MetricsCallback: flush_every_s must be more than 0 seconds, got {flush_every_s!r}"
-            raise ValueError(message)
         if accuracy is not None and (isinstance(accuracy, str) or len(accuracy) != 2 or not all(isinstance(k, str) for k in accuracy)):  # noqa: PLR2004
             message = (
                 f'MetricsCallback: accuracy must be two keys of the step\'s output dict, such as ("logits", "target"), got {accuracy!r}'
@@ -81,7 +78,7 @@ class MetricsCallback(Callback):
             root=local_root("MetricsCallback", dirpath),
             run_name=run_name,
             tensorboard=tensorboard,
-            flush_every_s=flush_every_s,
+            flush_every_s=check_seconds("MetricsCallback: flush_every_s", flush_every_s),
             ranks=ranks,
             tags={("validate", ACCURACY): f"{ACCURACY}/validate"} if accuracy else None,
         )
@@ -120,6 +117,9 @@ class MetricsCallback(Callback):
             step: the x-axis. None: in a fit, a validation or a test the current step, as Lightning's loggers count;
                 afterwards one more than the last step of that name.
 
+        What is logged in the sanity check is not recorded, as Lightning's loggers record nothing then. In a forked child, such
+        as a worker of a DataLoader, nothing is recorded, and a warning says so once.
+
         Raises:
             TypeError, ValueError: name, value or step can't be taken; the message names the metric.
             RuntimeError: no fit, validation or test has begun.
@@ -127,9 +127,16 @@ class MetricsCallback(Callback):
         number = to_float(check_name(name), value)
         at = None if step is None else check_step(name, step)
         recording = self._recording
-        if recording.trainer is not None:
+        trainer = recording.trainer or recording.upcoming
+        if recording.is_forked:
+            recording.tell_forked(name)
+        elif trainer is not None and trainer.sanity_checking:
+            return
+        elif recording.trainer is not None:
             stage = recording.trainer.state.stage
             recording.take(stage.value if stage is not None else "train", self._logged.step if at is None else at, (name,), [number])
+        elif trainer is not None:
+            self._early.append((name, number, at))  # between `setup` and the opening of the files
         elif recording.recorder is not None:
             recording.take_by_hand(name, at, number)
         elif not recording.stands_by:
@@ -211,9 +218,9 @@ class MetricsCallback(Callback):
             return
         evidence = trainer.state.fn == "fit" and self.recorder is not None
         if evidence:
-            self._validation_set.take(trainer, batch, dataloader_idx)
-            self._recording.validation = self._validation_set.facts
+            self._recording.validation_set.take(trainer, batch, dataloader_idx)
         if trainer.sanity_checking:
+            self._outputs.check(outputs)
             return
         self._outputs.add_to_pass(trainer, outputs, batch, dataloader_idx)
         if evidence:
@@ -222,6 +229,7 @@ class MetricsCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Record the accuracy of the whole pass, over all ranks, unless the module logs its own."""
         if trainer.sanity_checking:
+            self._validation_logs_loss |= LOSS in trainer.logged_metrics
             return
         self._evidence.end(trainer)
         counted = self._outputs.end_pass(trainer, self.names.get("validate", set()))
@@ -268,7 +276,8 @@ class MetricsCallback(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What travels in a checkpoint: which run and which attempt this is, and where its counters stand."""
         attempt = self.recorder.info.attempts[-1].number if self.recorder is not None else None
-        return {"run_id": self.run_id, "attempt": attempt, "logged": self._logged.state_dict()}
+        logged = self._logged.state_dict()
+        return {"run_id": self.run_id, "attempt": attempt, "logged": logged, "loss_is_apart": self._loss_is_apart}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the run of the checkpoint; used if a fit goes on from it.
@@ -287,18 +296,7 @@ class MetricsCallback(Callback):
             key: value
             for key, value in self.__dict__.items()
             if key
-            not in (
-                "_recording",
-                "_written",
-                "_logged",
-                "_rates",
-                "_outputs",
-                "_evidence",
-                "_validation_set",
-                "_witnesses",
-                "log",
-                "log_dict",
-            )
+            not in ("_recording", "_written", "_logged", "_rates", "_outputs", "_evidence", "_early", "_witnesses", "log", "log_dict")
         }
         return {**state, "run_id": self.run_id}
 
@@ -313,11 +311,13 @@ class MetricsCallback(Callback):
     def _renew(self, run_id: str | None = None) -> None:
         self._recording = Recording(self._options, run_id=run_id)
         self._written = CheckpointsWritten()
+        self._recording.on_new_names = self._keep_loss_apart
+        self._early: list[tuple[str, float, int | None]] = []
+        self._validation_logs_loss = self._loss_is_apart = False
         self._outputs = StepOutputs(self._accuracy)
         self._logged = LoggedValues(self._recording.take, self._outputs)
         self._rates = LearningRates(self._take_rates)
         self._evidence = ValidationEvidence(self._recording.take_batches)
-        self._validation_set = ValidationSetSeen()
 
     def _take_rates(self, names: tuple[str, ...], values: list[Any]) -> None:
         self._recording.take("train", self._logged.coming_step, names, values)
@@ -330,6 +330,9 @@ class MetricsCallback(Callback):
         logged = restored.get("logged", {})
         self._recording.witnesses = self._witnesses if trainer.state.fn == "fit" else ()
         self._recording.begin(trainer, pl_module, run_id=restored.get("run_id"), step=logged.get("next_step", trainer.global_step))
+        if restored.get("loss_is_apart"):
+            self._loss_is_apart = True
+            self._recording.tag_apart(LOSS, "train")
         if self.recorder is not None:
             self._logged.install(trainer, logged)
             if trainer.state.fn == "fit":
@@ -337,6 +340,20 @@ class MetricsCallback(Callback):
         elif self._recording.witnesses:
             # What a checkpoint holds of an epoch's sums is rank 0's own.
             self._logged.install(trainer, {key: logged[key] for key in ("eval_steps", "next_step") if key in logged})
+        early, self._early = self._early, []
+        stage = {"validate": "validate", "test": "test"}.get(str(trainer.state.fn), "train")
+        for name, number, at in early:
+            self._recording.take(stage, self._logged.step if at is None else at, (name,), [number])
+
+    def _keep_loss_apart(self) -> None:
+        """The loss that is returned gets a tag of its own in TensorBoard where the module logs one by that name in validation.
+
+        Lightning's own TensorBoardLogger would have that one alone. Known from the sanity check on, else from the first validation.
+        """
+        if not self._loss_is_apart and self._outputs.gave_loss:
+            self._loss_is_apart = self._validation_logs_loss or LOSS in self.names.get("validate", ())
+            if self._loss_is_apart:
+                self._recording.tag_apart(LOSS, "train")
 
     def _end(self, *, error: bool = False) -> None:
         self._written.remove()
@@ -344,4 +361,4 @@ class MetricsCallback(Callback):
         self._logged.remove(error=error)
         self._outputs.drop()
         self._recording.close(restored=self._restored.get("run_id"))
-        self._restored, self._may_begin = {}, False
+        self._restored, self._early, self._may_begin = {}, [], False

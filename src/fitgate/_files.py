@@ -16,6 +16,7 @@ from fitgate.errors import StoreError
 
 __all__ = [
     "decode_json",
+    "encodable",
     "encode_json",
     "fsync_file",
     "fsync_folder",
@@ -110,8 +111,33 @@ def sha256_of(path: Path) -> str:
 
 
 def encode_json(value: Any) -> bytes:  # noqa: ANN401 - whatever msgspec encodes
-    """Indented JSON that ends in a newline. NaN and infinities become null: JSON has no such numbers."""
-    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
+    """Indented JSON that ends in a newline. NaN and infinities become null: JSON has no such numbers.
+
+    Half a character, as in the name of a file that is no UTF-8, becomes its escape: the rest is still to be told.
+    """
+    try:
+        data = msgspec.json.encode(value, order="deterministic")
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_encodable_texts(msgspec.to_builtins(value)), order="deterministic")
+    return msgspec.json.format(data, indent=2) + b"\n"
+
+
+def encodable(text: str) -> str:
+    r"""The text as UTF-8 can hold it: half a character as its escape.
+
+    Example:
+        >>> print(encodable("caf\xe9 \udcff"))
+        café \udcff
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _encodable_texts(value: Any) -> Any:  # noqa: ANN401 - what msgspec made of a value
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable_texts(key): _encodable_texts(each) for key, each in value.items()}
+    return [_encodable_texts(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def decode_json(data: bytes, kind: type[T], *, source: str) -> T:

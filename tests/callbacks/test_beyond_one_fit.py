@@ -115,6 +115,26 @@ def test_a_copy_that_only_tests_hides_nothing(tmp_path: Path, test: Callable[[An
     assert run.metrics(["loss"]).equals(before)
 
 
+def test_a_callback_that_validates_after_another_went_on_with_its_run_hides_nothing(tmp_path: Path) -> None:
+    """The first callback knows nothing of the second one's attempt, and takes nothing of it away."""
+    first, second = MetricsCallback(tmp_path), MetricsCallback(tmp_path)
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[first])
+    trainer.fit(Net(), loader(), loader())
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    pl.Trainer(**{**QUIET, "max_epochs": 3}, logger=False, callbacks=[second]).fit(
+        Net(), loader(), loader(), ckpt_path=tmp_path / "two.ckpt"
+    )
+    before = fitgate.Store(str(tmp_path)).run(str(first.run_id))
+    assert (second.run_id, [a.resumed_step for a in before.info.attempts]) == (first.run_id, [None, 2 * BATCHES])
+    points = before.metrics(stage="train")
+    trainer.validate(Net(), loader(), verbose=False)
+    assert first.recorder is not None
+    first.recorder.update()  # as it does every half a minute
+    after = fitgate.Store(str(tmp_path)).run(str(first.run_id))
+    assert (after.info.attempts, after.info.fit, after.state) == (before.info.attempts, before.info.fit, "completed")
+    assert after.metrics(stage="train").equals(points)
+
+
 def test_a_value_logged_between_two_fits_stands_beside_theirs(tmp_path: Path) -> None:
     """By hand without a step: one more than the last step of that name, whichever fit recorded that."""
 
@@ -212,6 +232,22 @@ def test_a_value_of_many_elements_is_refused_by_name(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"'per_class'.*\(3,\)"):
         pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(PerClass(), loader())
+
+
+def test_a_name_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    """Where it is logged first: it would take every other point with it."""
+
+    class Odd(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 3:
+                self.log("caf\udce9", 1.0)
+            return self.loss(batch)
+
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)])
+    with pytest.raises(ValueError, match=r"metric's name must be text that can be written as UTF-8, got 'caf\\udce9'"):
+        trainer.fit(Odd(), loader())
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert (run.state, run.metrics()["step"].to_pylist()) == ("failed", [0, 1, 2])
 
 
 def test_global_step_is_the_trainers(tmp_path: Path) -> None:

@@ -21,6 +21,15 @@ MAKE: dict[str, Callable[[], list[Any]]] = {
     "MetricsCallback": lambda: [MetricsCallback()],
     "GateCallback": lambda: [GateCallback(THRESHOLDS), MetricsCallback()],
 }
+HOOKS = [name for name in vars(pl.Callback) if name.startswith("on_") or name in ("setup", "teardown")]
+EACH_STEP = {
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+}
 SPACES = {"pytorch_lightning": (pl, Net), "lightning": (lightning.pytorch, OtherNet)}
 
 pytestmark = [
@@ -75,6 +84,32 @@ def test_it_survives_fast_dev_run(kind: str, space: str) -> None:
     _fit(space, MAKE[kind](), fast_dev_run=True)
     assert _states() == ["improve" if kind == "GateCallback" else "completed"]
     assert not Path("deploy").exists()
+
+
+def test_a_subclass_may_call_super_in_every_hook(kind: str, space: str) -> None:
+    """Those that the callback leaves empty included; what it does stays the same."""
+    called = set()
+
+    def passing_on(name: str) -> Any:
+        def hook(self: Any, *arguments: Any, **options: Any) -> Any:
+            called.add(name)
+            return getattr(super(type(self), self), name)(*arguments, **options)
+
+        return hook
+
+    parent: Any = {"MetricsCallback": MetricsCallback, "GateCallback": GateCallback}[kind]
+    mine = type("Mine", (parent,), {name: passing_on(name) for name in HOOKS})
+    _fit(space, [mine(*([THRESHOLDS] if kind == "GateCallback" else [])), *MAKE[kind]()[1:]])
+    assert _states() == [_ended(kind)]
+    assert called >= EACH_STEP
+
+
+def test_no_empty_hook_is_called_at_each_step(kind: str, space: str) -> None:
+    """Lightning's own profile of a fit shows none of them, and those that work."""
+    profile = _fit(space, MAKE[kind](), profiler="simple").profiler.recorded_durations
+    ours = {action.rsplit(".", 1)[1] for action in profile if action.startswith(f"[Callback]{kind}")}
+    assert ours & {*EACH_STEP, "on_train_start", "on_fit_end"} >= {"on_train_start", "on_fit_end"}
+    assert not ours & EACH_STEP
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda callback: pickle.loads(pickle.dumps(callback))], ids=["deepcopy", "pickle"])

@@ -44,12 +44,12 @@ def test_a_deploy_folder_that_may_not_be_written(tmp_path: Path) -> None:
         folder.parent.mkdir()
         folder.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(OSError, match=r"the deploy folder .* can't be written"):
-        probe(folder)
+        probe(f"the deploy folder {folder}", folder)
 
 
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     """Neither a file nor a folder, and no fit that doesn't deploy does."""
-    probe(tmp_path / "a" / "b")
+    probe("the deploy folder", tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
     fit(tmp_path, best(tmp_path), thresholds=["val_acc >= 0.99"])
     assert not (tmp_path / "deploy").exists()

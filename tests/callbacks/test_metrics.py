@@ -1,6 +1,9 @@
 """MetricsCallback's own doings: arguments, accuracy, values of one's own, the mirror."""
 
 import json
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,10 +11,12 @@ import lightning.pytorch
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from fitgate.cli._rebuild import rebuild_events
 from fitgate_callbacks._internals import missing_path
 from tests.callbacks._fits import BATCHES, QUIET, Net, OtherNet, loader, stored_points
 
@@ -45,6 +50,65 @@ def test_tensorboard_reads_back_the_parquet_points(tmp_path: Path) -> None:
     mirrored = [(tag, e.step, e.value) for tag in events.Tags()["scalars"] for e in events.Scalars(tag)]
     assert sorted(mirrored) == sorted((n, s, torch.tensor(v, dtype=torch.float32).item()) for n, s, v in stored_points(tmp_path))
     assert len(mirrored) > 2 * BATCHES
+
+
+class SameName(Net):
+    """Returns a training loss and logs another of that name in validation, as many modules do."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        self.log("loss", self.loss(batch))
+
+
+def _curve(folder: Any, tag: str) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return [(e.step, e.value) for e in events.Scalars(tag)] if tag in events.Tags()["scalars"] else []
+
+
+def test_a_returned_loss_and_a_logged_one_are_two_curves(tmp_path: Path) -> None:
+    """What Lightning's own TensorBoardLogger has under `loss` is ours too, and nothing else; the returned one stands beside it."""
+    callback, logger = MetricsCallback(tmp_path / "ours"), TensorBoardLogger(tmp_path / "lightnings")
+    trainer = pl.Trainer(**QUIET, logger=logger, log_every_n_steps=1, callbacks=[callback])
+    module = SameName()
+    trainer.fit(module, loader(), loader(2))
+    assert _curve(callback.run_dir, "loss") == _curve(logger.log_dir, "loss") != []
+    assert [step for step, _ in _curve(callback.run_dir, "loss/train")] == list(range(2 * BATCHES))
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    again = MetricsCallback(tmp_path / "ours")
+    options = {**QUIET, "max_epochs": 3}
+    pl.Trainer(**options, logger=False, callbacks=[again]).fit(module, loader(), loader(2), ckpt_path=tmp_path / "two.ckpt")
+    assert [step for step, _ in _curve(again.run_dir, "loss/train")] == list(range(3 * BATCHES))
+    assert [step for step, _ in _curve(again.run_dir, "loss")] == [BATCHES - 1, 2 * BATCHES - 1, 3 * BATCHES - 1]
+
+
+def test_without_a_sanity_check_the_curves_part_at_the_first_validation(tmp_path: Path) -> None:
+    """Nobody can know before, and what is written is written; a rebuild from Parquet parts them from the start."""
+
+    class Flushes(pl.Callback):
+        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+            callback.flush()
+
+    callback = MetricsCallback(tmp_path)
+    _fit(callback, SameName(), Flushes(), num_sanity_val_steps=0)
+    assert [step for step, _ in _curve(callback.run_dir, "loss/train")] == list(range(BATCHES, 2 * BATCHES))
+    rebuild_events(fitgate.Store(tmp_path).latest())
+    assert [step for step, _ in _curve(callback.run_dir, "loss/train")] == list(range(2 * BATCHES))
+    assert [step for step, _ in _curve(callback.run_dir, "loss")] == [BATCHES - 1, 2 * BATCHES - 1]
+
+
+def test_a_loss_that_the_module_logs_in_both_stages_is_lightnings(tmp_path: Path) -> None:
+    """Its tag is as its own logger has it: one."""
+
+    class LogsBoth(SameName):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log("loss", loss)
+            return loss
+
+    callback = MetricsCallback(tmp_path)
+    _fit(callback, LogsBoth())
+    assert _curve(callback.run_dir, "loss/train") == []
+    assert len(_curve(callback.run_dir, "loss")) == 2 * BATCHES + 2
 
 
 def test_the_other_namespace_gives_the_same_points(tmp_path: Path) -> None:
@@ -106,6 +170,73 @@ def test_accuracy_of_several_loaders_and_without_the_keys(tmp_path: Path) -> Non
         _fit(MetricsCallback(tmp_path, accuracy=("logits", "target")), Net(), limit_val_batches=0)
 
 
+@pytest.mark.parametrize("stage", ["training_step", "validation_step"])
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (lambda _: {"logits": None}, "'logits': NoneType"),
+        (lambda out: {"logits": out["logits"].tolist()}, "'logits': list"),
+        (lambda out: {"target": out["target"].numpy()}, "'target': ndarray"),
+        (lambda out: {"logits": out["logits"][:, 0]}, r"'logits': a tensor of shape \(4,\)"),
+        (lambda out: {"target": out["target"][:3]}, r"'target': a tensor of shape \(3,\)"),
+        (lambda out: {"target": torch.nn.functional.one_hot(out["target"], 3)}, r"'target': a tensor of shape \(4, 3\)"),
+    ],
+    ids=["None", "a list", "an array", "no classes", "fewer", "one-hot"],
+)
+def test_what_accuracy_can_not_be_counted_from_is_told_before_anything_is_trained(
+    tmp_path: Path, stage: str, changed: Callable[[Any], Any], told: str
+) -> None:
+    """By the first step, or in the sanity check: what came, what was expected, and of which step."""
+
+    class Odd(Scores):
+        trained = 0
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            out = super().training_step(batch, batch_idx)
+            return out | changed(out) if stage == "training_step" else out
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            out = super().validation_step(batch, batch_idx)
+            return out | changed(out) if stage == "validation_step" else out
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.trained += 1
+
+    module = Odd()
+    with pytest.raises(ValueError, match=rf"in what {stage} returns, 'logits' must be .* \(N, C, …\) .*; it returned .*{told}"):
+        _fit(MetricsCallback(tmp_path, accuracy=("logits", "target")), module)
+    assert module.trained == 0
+
+
+def test_a_key_that_validation_lacks_is_told_in_the_sanity_check(tmp_path: Path) -> None:
+    """Not after the first epoch."""
+
+    class OnlyInTraining(Scores):
+        begun = False
+
+        def on_train_start(self) -> None:
+            self.begun = True
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return None
+
+    module = OnlyInTraining()
+    with pytest.raises(ValueError, match="validation_step must return a dict with both keys, it returned NoneType"):
+        _fit(MetricsCallback(tmp_path, accuracy=("logits", "target")), module)
+    assert not module.begun
+
+
+def test_a_skipped_micro_batch_has_no_accuracy_of_the_one_before(tmp_path: Path) -> None:
+    """Under accumulation the last micro-batch counts; one that is skipped has neither loss nor accuracy."""
+
+    class Skips(Scores):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return None if batch_idx == 1 else super().training_step(batch, batch_idx)
+
+    _fit(MetricsCallback(tmp_path, accuracy=("logits", "target")), Skips(), max_epochs=1, accumulate_grad_batches=2)
+    assert _column(tmp_path, "accuracy", "train", "step") == _column(tmp_path, "loss", "train", "step") == [1, 2]
+
+
 class LogsByItself(pl.Callback):
     """Uses `log_metric` in hooks."""
 
@@ -139,6 +270,45 @@ def test_values_of_ones_own(tmp_path: Path) -> None:
     assert fitgate.Store(str(tmp_path)).latest().state == "completed"
 
 
+class LogsEarly(pl.Callback):
+    """Before the first step, where files may not be open yet."""
+
+    def __init__(self, ours: MetricsCallback) -> None:
+        self._ours = ours
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self._ours.log_metric("parameters", 15)
+        self._ours.log_metric("placed", 1.0, step=3)
+
+    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
+        self._ours.log_metric("of the sanity check", 1.0)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self._ours.log_metric("validations", 1.0)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_values_of_ones_own_before_the_first_step(tmp_path: Path, first: bool) -> None:  # noqa: FBT001 - a parameter
+    """What is logged when a fit starts is there, at its first step; of the sanity check nothing is, as with Lightning's loggers."""
+    callback = MetricsCallback(tmp_path)
+    early = LogsEarly(callback)
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[early, callback] if first else [callback, early])
+    trainer.fit(Net(), loader(), loader(2))
+    rows = fitgate.Store(str(tmp_path)).latest().metrics(["parameters", "placed", "of the sanity check", "validations"]).to_pylist()
+    assert [(r["stage"], r["name"], r["step"], r["value"]) for r in rows] == [
+        ("train", "parameters", 0, 15.0),
+        ("train", "placed", 3, 1.0),
+        ("validate", "validations", BATCHES - 1, 1.0),
+        ("validate", "validations", 2 * BATCHES - 1, 1.0),
+    ]
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    again = MetricsCallback(tmp_path)
+    options = {**QUIET, "max_epochs": 3}
+    more = pl.Trainer(**options, logger=False, callbacks=[again, LogsEarly(again)])
+    more.fit(Net(), loader(), loader(2), ckpt_path=tmp_path / "two.ckpt")
+    assert _column(tmp_path, "parameters", column="step") == [0, 2 * BATCHES]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "step", "error"),
     [
@@ -146,13 +316,16 @@ def test_values_of_ones_own(tmp_path: Path) -> None:
         ("m", None, None, TypeError),
         ("m", torch.ones(2), None, ValueError),
         ("", 1.0, None, ValueError),
+        ("caf\udce9", 1.0, None, ValueError),
+        ("m", 1.0, 2**63, ValueError),
+        ("m", 1.0, -(2**63) - 1, ValueError),
         ("m", 1.0, -1, ValueError),
         ("m", 1.0, 0.5, TypeError),
     ],
 )
 def test_what_is_no_metric_is_refused(name: str, value: Any, step: Any, error: type[Exception]) -> None:
     """With the name in the message; and what is one is refused where no run has begun."""
-    with pytest.raises(error, match=repr(name)):
+    with pytest.raises(error, match=re.escape(repr(name))):
         MetricsCallback().log_metric(name, value, step)
     with pytest.raises(RuntimeError, match="'fine'"):
         MetricsCallback().log_metric("fine", 1.0)
@@ -174,7 +347,33 @@ def test_the_module_hyperparameters_and_versions_are_on_record(tmp_path: Path) -
     assert info["versions"]["torch"] == torch.__version__
 
 
-@pytest.mark.parametrize("options", [{"flush_every_s": 0}, {"accuracy": "logits"}, {"ranks": "some"}], ids=str)
+@pytest.mark.parametrize("where", ["a file", "under a file", "read-only"])
+def test_a_store_that_can_not_be_written_is_told_before_training(tmp_path: Path, where: str) -> None:
+    """In one clear sentence."""
+
+    class NeverTrains(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise AssertionError
+
+    (tmp_path / "runs").write_text("")
+    folder = {"a file": tmp_path / "runs", "under a file": tmp_path / "runs" / "a", "read-only": Path("/proc/self/fd/runs")}[where]
+    with pytest.raises(OSError, match=rf"^\[Errno \d+\] MetricsCallback: the store {folder} can't be written: /.*: .+"):
+        _fit(MetricsCallback(folder), NeverTrains())
+    assert (tmp_path / "runs").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flush_every_s": 0},
+        {"flush_every_s": math.inf},
+        {"flush_every_s": math.nan},
+        {"flush_every_s": "1"},
+        {"accuracy": "logits"},
+        {"ranks": "some"},
+    ],
+    ids=str,
+)
 def test_wrong_arguments_fail_at_once(options: dict[str, Any]) -> None:
     """Before any training."""
     with pytest.raises((TypeError, ValueError), match=next(iter(options))):

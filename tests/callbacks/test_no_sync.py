@@ -45,6 +45,9 @@ class LogsMuch(Net):
         super().__init__()
         self.place = place
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return [self.place(part) for part in batch]
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         logits = self.place(self.net(batch[0]))
         loss = torch.nn.functional.cross_entropy(logits, batch[1])

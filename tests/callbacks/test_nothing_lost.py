@@ -106,6 +106,20 @@ def test_an_exception_in_a_hook_of_another_callback(tmp_path: Path, hook: str) -
     assert run.info.fit.failed == "RuntimeError: on purpose"
 
 
+def test_an_error_whose_text_is_no_utf8(tmp_path: Path) -> None:
+    """As that of a file with such a name: the run has failed all the same, and says by what."""
+
+    def fail() -> None:
+        message = "no file \udcff"
+        raise RuntimeError(message)
+
+    ours = MetricsCallback(tmp_path / "runs", flush_every_s=3600)
+    module, logger = _fit(tmp_path, [Stops("on_train_epoch_start", fail), ours])
+    run = _assert_all_is_there(tmp_path, module, logger, "failed")
+    assert run.info.fit is not None
+    assert run.info.fit.failed == "RuntimeError: no file \\udcff"
+
+
 @pytest.mark.parametrize(
     ("do", "state"), [(_ctrl_c, "interrupted"), (_sigterm, "interrupted"), (_exit, "failed")], ids=["Ctrl-C", "SIGTERM", "sys.exit"]
 )

@@ -84,6 +84,23 @@ def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> N
     assert found == expected
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_forked_child_that_logs_in_its_parents_run_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is recorded there, and not without a word."""
+    callback = MetricsCallback(tmp_path)
+    _fit(callback, 1.0)
+    child = os.fork()
+    if child == 0:
+        for value in range(3):
+            callback.log_metric("mine", value)
+        os._exit(sum(message.startswith(f"metric 'mine': run {callback.run_id} is recorded by") for message in caplog.messages))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    callback.log_metric("parents", 1.0)
+    callback.flush()
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert run.metrics(["mine", "parents"])["name"].to_pylist() == ["parents"]
+
+
 def test_two_trainers_in_one_process(tmp_path: Path) -> None:
     """One fits inside a hook of the other."""
 

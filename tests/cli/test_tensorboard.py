@@ -146,16 +146,18 @@ def test_a_rebuild_that_fails_leaves_everything_as_it_was(root: Path, monkeypatc
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
-def test_validation_values_keep_their_own_tag(tmp_path: Path, invoke: Any) -> None:
+@pytest.mark.parametrize("apart", [("validate", "accuracy"), ("train", "accuracy")], ids=str)
+def test_values_of_two_stages_keep_their_own_tags(tmp_path: Path, invoke: Any, apart: tuple[str, str]) -> None:
     """Where one name stands in two stages and the old events tell them apart, so do the new ones."""
-    recorder = open_recorder(tmp_path / "r", tags={("validate", "accuracy"): "accuracy/validate"})
+    tag = f"{apart[1]}/{apart[0]}"
+    recorder = open_recorder(tmp_path / "r", tags={apart: tag})
     for step in range(3):
         recorder.record(Record("train", step, step + 1, 0, 1000 + step, ("accuracy",), (0.1 * step,)))
         recorder.record(Record("validate", step, step + 1, 0, 2000 + step, ("accuracy",), (0.2 * step,)))
     recorder.close()
     recorder.update(state="completed")
     before = _points(tmp_path / "r")
-    assert set(before) == {"accuracy", "accuracy/validate"}
+    assert set(before) == {"accuracy", tag}
     invoke("tensorboard", tmp_path, "--rebuild")
     assert _points(tmp_path / "r") == before
 

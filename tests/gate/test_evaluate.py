@@ -49,6 +49,22 @@ def test_no_list_of_thresholds_is_an_error(thresholds: object) -> None:
         evaluate(thresholds, {"a": 1.0})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", ["0.9", "good", [0.9], object(), np.zeros(3)], ids=repr)
+@pytest.mark.parametrize("whose", ["the run's", "the champion's"])
+def test_what_is_no_number_is_refused_with_the_metrics_name(value: object, whose: str) -> None:
+    """A text that reads as a number too: it would pass or miss by chance."""
+    both: dict[str, object] = {"the run's": 0.9, "the champion's": 0.9, whose: value}
+    with pytest.raises((TypeError, ValueError), match=rf"metric 'acc': the value must be .*, got {type(value).__name__}"):
+        evaluate(["acc >= champion"], {"acc": both["the run's"]}, champion={"acc": both["the champion's"]})  # type: ignore[dict-item]
+
+
+def test_none_is_a_missing_value() -> None:
+    """It fails its threshold, as a metric that isn't there; no metric is offered as its own nearest name."""
+    decision = evaluate(["acc >= 0.8"], {"acc": None, "loss": 0.1})
+    assert decision == evaluate(["acc >= 0.8"], {"loss": 0.1})
+    assert decision.reasons == ("acc >= 0.8: not recorded for the judged weights; recorded there: loss",)
+
+
 @given(
     value=st.floats(),
     bound=st.floats(allow_nan=False, allow_infinity=False),

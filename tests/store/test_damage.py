@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -46,6 +47,31 @@ def test_a_file_cut_short_is_named_with_what_to_do(tmp_path: Path, left: int) ->
     assert 0 < run.metrics().num_rows < whole
 
 
+def test_a_damaged_file_takes_no_other_point_with_it_while_recording(tmp_path: Path) -> None:
+    """Values for old steps and new, in one flush: only what the damaged file may hold is lost, and counted."""
+    writer = SegmentWriter(tmp_path / "metrics", run_id="r", sealed_rows=20)
+
+    def log(steps: Iterable[int], scale: float = 1.0) -> None:
+        writer.write([Record("train", step, step, 0, step, ("acc", "loss"), (scale * step, -scale * step)) for step in steps])
+        writer.flush()
+
+    for start in range(0, 60, 10):
+        log(range(start, start + 10))
+    files = sorted((tmp_path / "metrics").iterdir())
+    files[2].write_bytes(files[2].read_bytes()[:-1])  # steps 20 to 29
+    log([5, 25, 45, *range(55, 80)], 3.0)
+    writer.close()
+    assert (writer.lost, writer.waiting) == (2, 0)
+    files[2].unlink()
+    query = f"select name, step, value from read_parquet('{tmp_path}/metrics/*.parquet')"  # noqa: S608
+    rows = duckdb.connect().execute(query).fetchall()
+    again = {5, 45, *range(55, 80)}
+    expected = {step: (3.0 if step in again else 1.0) * step for step in range(80) if not 20 <= step < 30}
+    assert sorted(rows) == sorted(
+        (name, step, sign * value) for step, value in expected.items() for name, sign in (("acc", 1), ("loss", -1))
+    )
+
+
 def test_all_damaged_files_are_named_at_once(tmp_path: Path) -> None:
     """Not one at each try."""
     run, files = _run(tmp_path)
@@ -67,6 +93,7 @@ def test_a_file_that_is_no_segment_is_named(tmp_path: Path) -> None:
 
 _FLIP = """
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 import fitgate
 from fitgate.errors import StoreError

@@ -8,15 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
 from fitgate.store._recorder import Recorder
-from fitgate.store._run_file import RunInfo, read_run_info
+from fitgate.store._run_file import Attempt, RunInfo, read_run_info
 from fitgate.store._schema import Record
 from fitgate.store._segments import SegmentWriter
 from fitgate.tensorboard import EventWriter
@@ -26,7 +28,7 @@ NEVER_S = 3600.0
 
 def _info(run_id: str = "r") -> RunInfo:
     now = datetime.now(UTC)
-    return RunInfo(id=run_id, name=run_id, state="running", created=now, updated=now)
+    return RunInfo(id=run_id, name=run_id, state="running", created=now, updated=now, attempts=(Attempt(number=0, started=now),))
 
 
 def _record(step: int, names: tuple[str, ...] = ("loss",), values: Sequence[object] | None = None) -> Record:
@@ -195,10 +197,11 @@ def test_a_value_that_is_no_number_takes_no_other_with_it(tmp_path: Path, caplog
     assert "loss at step 2" in warning
 
 
-def test_run_json_tells_a_living_run_from_a_silent_one(tmp_path: Path) -> None:
-    """It is rewritten from the start, also before any record; five minutes without count as lost."""
+@pytest.mark.parametrize("flush_every_s", [0.01, NEVER_S])
+def test_run_json_tells_a_living_run_from_a_silent_one(tmp_path: Path, flush_every_s: float) -> None:
+    """It is rewritten from the start, also before any record and however seldom points are flushed; five minutes without count as lost."""
     run_dir = tmp_path / "r"
-    recorder = _recorder(run_dir, flush_every_s=0.01, heartbeat_s=0.02)
+    recorder = _recorder(run_dir, flush_every_s=flush_every_s, heartbeat_s=0.02)
     first = _written(run_dir).updated
     _until(lambda: _written(run_dir).updated > first)
     recorder.close()
@@ -210,12 +213,16 @@ def test_run_json_tells_a_living_run_from_a_silent_one(tmp_path: Path) -> None:
 def test_a_run_json_that_can_not_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each heartbeat fails, one warning; the points are there, and so is run.json later."""
     run_dir = tmp_path / "r"
-    recorder = _recorder(run_dir, flush_every_s=NEVER_S, heartbeat_s=0.0)
-    (run_dir / "run.json").unlink()
-    (run_dir / "run.json").mkdir()  # a rename over a folder fails for root too
+    recorder = _recorder(run_dir, flush_every_s=NEVER_S, heartbeat_s=0.02)
+    while not (run_dir / "run.json").is_dir():  # a rename over a folder fails for root too
+        (run_dir / "run.json").unlink()
+        with suppress(FileExistsError):  # the background has written it again
+            (run_dir / "run.json").mkdir()
     for step in range(5):
         recorder.record(_record(step))
         recorder.flush()
+    _until(lambda: _warnings(caplog))
+    time.sleep(0.2)  # more heartbeats
     (warning,) = _warnings(caplog)
     assert "run.json" in warning
     (run_dir / "run.json").rmdir()
@@ -223,13 +230,28 @@ def test_a_run_json_that_can_not_be_written_is_told_once(tmp_path: Path, caplog:
     assert _steps(run_dir) == list(range(5))
 
 
+@pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan"), 1e300, True, "1", None])
+def test_a_time_between_flushes_that_no_thread_can_wait_is_refused(tmp_path: Path, seconds: object) -> None:
+    """Before a run begins: a thread that dies of it would record nothing, and say nothing."""
+    with pytest.raises((TypeError, ValueError), match="flush_every_s must be"):
+        fitgate.start_run(tmp_path, flush_every_s=seconds)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_forked_child_never_writes_and_never_waits(tmp_path: Path) -> None:
-    """Not even where the fork came while the lock was held; the parent's points are there once."""
+    """Not even where the fork came while the thread was writing; the parent's points are there once."""
     run_dir = tmp_path / "r"
-    recorder = _recorder(run_dir, EventWriter(run_dir), flush_every_s=0.01)
+    writing, go_on = threading.Event(), threading.Event()
+
+    class Slow(EventWriter):
+        def flush(self) -> None:
+            writing.set()
+            assert go_on.wait(60)
+            super().flush()
+
+    recorder = _recorder(run_dir, Slow(run_dir), flush_every_s=0.01)
     recorder.record(_record(0))
-    recorder.flush()
-    recorder._lock.acquire()  # noqa: SLF001 - as the background thread would hold it
+    assert writing.wait(60)
     before = sorted(run_dir.rglob("*"))
     child = os.fork()
     if child == 0:
@@ -238,9 +260,9 @@ def test_a_forked_child_never_writes_and_never_waits(tmp_path: Path) -> None:
         recorder.update(state="failed")
         recorder.close()
         os._exit(17 if sorted(run_dir.rglob("*")) == before else 1)
-    recorder._lock.release()  # noqa: SLF001
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 17
+    go_on.set()
     recorder.record(_record(1))
     recorder.close()
     assert _steps(run_dir) == [0, 1]
@@ -270,15 +292,49 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loader_workers_of_a_recording_process(tmp_path: Path, method: str) -> None:
-    """Workers start, end and write nothing; every point of the training is there."""
+    """Workers start, end and write nothing, and one that would says so once; every point of the training is there."""
     script = tmp_path / "train.py"
     script.write_text(_WORKERS)
-    subprocess.run([sys.executable, str(script), str(tmp_path / "runs"), method], check=True, timeout=110)
+    command = [sys.executable, str(script), str(tmp_path / "runs"), method]
+    done = subprocess.run(command, check=True, timeout=110, capture_output=True, text=True)
+    told = "metric 'from a worker': run "
+    assert done.stderr.count(told) == (3 if method == "fork" else 0), done.stderr  # the other worker's samples are logged by none
     (run,) = fitgate.Store(tmp_path / "runs").runs()
     assert run.state == "completed"
     table = run.metrics()
     assert set(table["name"].to_pylist()) == {"loss"}
     assert table["step"].to_pylist() == list(range(48 if method == "fork" else 16))
+
+
+_INTERRUPTED = """
+import random, signal, sys, threading
+import fitgate
+random.seed(0)
+signal.signal(signal.SIGALRM, signal.default_int_handler)  # as Ctrl-C is, at a time of our own
+hits = 0
+run = fitgate.start_run(sys.argv[1], flush_every_s=3600)
+for step in range(1000):
+    run.log_metric("loss", step, step=step)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-3))
+        run.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        hits += 1
+run.close()
+print(hits)
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_flush(tmp_path: Path) -> None:
+    """A thousand flushes, hundreds of them interrupted: each point once in Parquet and in TensorBoard, and none counted as lost."""
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50
+    run = fitgate.Store(tmp_path).latest()
+    events = EventAccumulator(run.path, size_guidance={"scalars": 0})
+    events.Reload()
+    assert run.metrics(["loss"])["step"].to_pylist() == [event.step for event in events.Scalars("loss")] == list(range(1000))
+    assert (run.info.lost_points, run.state) == (0, "completed")
 
 
 def test_two_recorders_in_one_process_stay_separate(tmp_path: Path) -> None:

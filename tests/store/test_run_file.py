@@ -1,7 +1,9 @@
 """run.json: read by every version that can, refused by those that can't."""
 
 import json
+import math
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +41,19 @@ def test_a_damaged_file_is_named(data: bytes) -> None:
     """One clear error."""
     with pytest.raises(fitgate.StoreError, match=r"some/run.json can't be read"):
         read_run_info(data, "some/run.json")
+
+
+def test_half_a_character_is_written_as_its_escape(tmp_path: Path) -> None:
+    """As in the name of a file that is no UTF-8; any JSON reader takes the file, and all else stands as it was."""
+    now = datetime.now(UTC)
+    fit = FitFacts(failed="OSError: \udcff.ckpt", limit_val_batches=0.5)
+    info = RunInfo(id="r", name="caf\xe9", state="failed", created=now, updated=now, hparams={"\ud800": ["\udfff", 1, math.nan]}, fit=fit)
+    write_run_info(tmp_path, info)
+    written = json.loads((tmp_path / "run.json").read_bytes().decode())
+    assert (written["fit"]["failed"], written["name"]) == ("OSError: \\udcff.ckpt", "caf\xe9")
+    assert written["hparams"] == {"\\ud800": ["\\udfff", 1, None]}
+    expected = replace(info, hparams=written["hparams"], fit=replace(fit, failed="OSError: \\udcff.ckpt"))
+    assert read_run_info((tmp_path / "run.json").read_bytes(), "run.json") == expected
 
 
 def test_asking_for_a_damaged_run_by_its_id_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The store: what is logged by hand is there for any reader, whatever happens to the process."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import fitgate
+from fitgate.store import _kept_run_file
 from fitgate.store._run_file import Attempt, RunInfo, write_run_info
 from fitgate.store._schema import Record
 from fitgate.store._segments import SegmentWriter
@@ -46,6 +48,7 @@ def test_by_hand_points_are_what_duckdb_reads(tmp_path: Path) -> None:
         ("acc", object(), TypeError),
         ("", 0.9, ValueError),
         (7, 0.9, TypeError),
+        ("caf\udce9", 0.9, ValueError),
     ],
 )
 def test_wrong_values_name_the_metric_and_what_came(tmp_path: Path, name: str, value: object, error: type[Exception]) -> None:
@@ -55,6 +58,82 @@ def test_wrong_values_name_the_metric_and_what_came(tmp_path: Path, name: str, v
             run.log_metrics({"good": 1.0, name: value}, step=0)
         assert repr(name) in str(caught.value)
     assert fitgate.Store(str(tmp_path)).latest().metrics().num_rows == 0
+
+
+@pytest.mark.parametrize(("step", "told"), [(2**63, "at most 9223372036854775807"), (-(2**63) - 1, "negative"), (10**30, "at most")])
+def test_steps_that_the_files_can_not_hold_are_refused(tmp_path: Path, step: int, told: str) -> None:
+    """Beyond 64 bits on either side; the last that fits is kept to the bit."""
+    with fitgate.start_run(tmp_path) as run:
+        with pytest.raises(ValueError, match=f"metric 'loss': step must .*{told}.* got {step}"):
+            run.log_metric("loss", 1.0, step=step)
+        run.log_metric("loss", 2.0, step=2**63 - 1)
+    assert _values(fitgate.Store(tmp_path).latest(), "loss") == {2**63 - 1: 2.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "recorded"),
+    [
+        (Path("data"), "data"),
+        (np.float32(0.5), 0.5),
+        (np.complex64(1 + 2j), "(1+2j)"),
+        (3j, "3j"),
+        (np.longdouble(1.5), "1.5"),
+        (np.datetime64("2026-11-23"), "2026-11-23"),
+        (torch.tensor(3), 3),
+        ({1, 2}, [1, 2]),
+        ({("a", 1): b"x"}, {"('a', 1)": "b'x'"}),
+        (2**70, 2**70),
+        ("\udcff", "\\udcff"),
+    ],
+    ids=str,
+)
+def test_hyperparameters_by_hand_may_be_anything(tmp_path: Path, value: object, recorded: object) -> None:
+    """What JSON can't hold is recorded as its text, as for a module's own; TensorBoard's HParams tab takes it too."""
+    with fitgate.start_run(tmp_path, hparams={"p": value}):
+        pass
+    assert fitgate.Store(tmp_path).latest().hparams == {"p": recorded}
+
+
+class Unprintable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise TypeError
+
+
+@pytest.mark.parametrize("hparams", [[1], "lr=0.1", {"p": Unprintable()}], ids=str)
+def test_a_run_that_can_not_begin_leaves_nothing_on_disk(tmp_path: Path, hparams: object) -> None:
+    """Nor does one whose files can't be made."""
+    with pytest.raises(TypeError):
+        fitgate.start_run(tmp_path, hparams=hparams)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_first_file_can_not_be_written_leaves_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the disk's; no folder of a run that never was."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(_kept_run_file, "write_run_info", full)
+    with pytest.raises(OSError, match="No space left"):
+        fitgate.start_run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_after_its_end_a_run_takes_nothing(tmp_path: Path) -> None:
+    """One clear error instead of a value that nobody would find."""
+    with fitgate.start_run(tmp_path) as run:
+        run.log_metric("loss", 1.0)
+    for metrics in ({"acc": 0.5}, {"acc": 0.5, "loss": 1.0}, {}):
+        with pytest.raises(RuntimeError, match=f"{run.id}' has ended and records nothing more"):
+            run.log_metrics(metrics)
+    with pytest.raises(RuntimeError, match="metric 'acc', 'loss': run"):
+        run.log_metrics({"acc": 0.5, "loss": 1.0})
+    run.flush()
+    run.close()
+    stored = fitgate.Store(tmp_path).latest()
+    assert (stored.state, stored.metrics()["name"].to_pylist()) == ("completed", ["loss"])
 
 
 def test_an_exception_loses_nothing_and_fails_the_run(tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ def rebuild_events(run: Run) -> str:
     names = {str(name) for name in table["name"].unique().to_pylist()}
     read = {path: _events(path) for path in sorted(folder.glob("events.out.tfevents.*"))}
     old = [path for path, events in read.items() if events]  # the others are no event files, whatever they are
-    points, rest = _split([event for path in old for event in read[path]], names | {_validation_tag(name) for name in names})
-    tags = {("validate", name): _validation_tag(name) for name in names if _validation_tag(name) in points}
+    apart = {(stage, name): f"{name}/{stage}" for stage in ("train", "validate") for name in names if f"{name}/{stage}" not in names}
+    points, rest = _split([event for path in old for event in read[path]], names | set(apart.values()))
+    tags = {key: tag for key, tag in apart.items() if tag in points}  # where two stages share the name
     _write(folder, table, tags, rest)
     for path in old:
         path.unlink()
@@ -115,8 +116,3 @@ def _records(table: pa.Table) -> Iterator[Record]:
     for (stage, step, global_step, epoch, wall_time), group in groupby(zip(*columns, strict=True), key=lambda row: row[: len(_TOGETHER)]):
         *_, names, values = zip(*group, strict=True)
         yield Record(stage, step, global_step, epoch, wall_time, names, values)
-
-
-def _validation_tag(name: str) -> str:
-    """The tag of a metric's validation values where training has the same name."""
-    return f"{name}/validate"

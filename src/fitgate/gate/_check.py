@@ -11,6 +11,7 @@ from fitgate.gate._decision import Check
 from fitgate.gate._grammar import Champion
 from fitgate.gate._rounding import settled
 from fitgate.gate._threshold import Threshold
+from fitgate.store._values import to_float
 
 __all__ = ["check", "nearest_names"]
 
@@ -27,7 +28,7 @@ def check(
     value = metrics.get(threshold.metric)
     if value is None:
         return _missed(threshold, f"not recorded for the judged weights{_why_missing(threshold.metric, metrics, missing)}")
-    value = float(value)
+    value = to_float(threshold.metric, value)
     if not math.isfinite(value):
         return _missed(threshold, f"the value is {value}, which passes nothing", value=value)
     required = _required(threshold, champion)
@@ -129,5 +130,6 @@ def _missed(
 def _required(threshold: Threshold, champion: Mapping[str, float] | None) -> float | None:
     if not isinstance(threshold.value, Champion):
         return threshold.value
-    value = None if champion is None else champion.get(threshold.metric)
-    return threshold.value.bound(value) if value is not None and math.isfinite(value) else None
+    given = None if champion is None else champion.get(threshold.metric)
+    value = math.nan if given is None else to_float(threshold.metric, given)
+    return threshold.value.bound(value) if math.isfinite(value) else None

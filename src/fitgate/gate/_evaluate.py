@@ -19,7 +19,7 @@ _NOTHING_STANDS = (
 
 def evaluate(
     thresholds: Iterable[str | Threshold],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     *,
     champion: Mapping[str, float] | None = None,
     samples: Mapping[str, Samples] | None = None,
@@ -30,7 +30,7 @@ def evaluate(
 ) -> Decision:
     """Judge metrics by thresholds.
 
-    A metric that is missing, NaN or infinite fails its threshold. A threshold relative to the
+    A metric that is missing (or None), NaN or infinite fails its threshold. A threshold relative to the
     champion is waived while there is none; at least one absolute threshold on a recorded metric must
     then stand, since bounds on the exported files say nothing of how good the model is.
 
@@ -49,6 +49,7 @@ def evaluate(
 
     Raises:
         ThresholdError: (a `ValueError`) there is no threshold, or one can't be read.
+        TypeError, ValueError: the value of a metric that is judged is no number, or several; the message names the metric.
 
     Example:
         >>> decision = evaluate(["accuracy > 0.8", "loss < 0.3"], {"accuracy": 0.85, "loss": 0.35})
@@ -58,7 +59,8 @@ def evaluate(
         ('loss < 0.3: got 0.35, misses by 0.05',)
     """
     parsed = parse_thresholds(thresholds)
-    checks = tuple(check(t, metrics, champion=champion, samples=samples or {}, missing=missing or {}) for t in parsed)
+    values = {name: value for name, value in metrics.items() if value is not None}
+    checks = tuple(check(t, values, champion=champion, samples=samples or {}, missing=missing or {}) for t in parsed)
     reasons = [*ineligible, *(c.reason for c in checks if c.blocks)]
     relative = {t.metric for t in parsed if t.is_relative}
     if nothing_stands((c.threshold for c in checks if not c.waived), champion=champion is not None, relative=bool(relative)):
@@ -67,7 +69,7 @@ def evaluate(
         verdict="improve" if reasons else "deploy",
         checks=checks,
         reasons=tuple(reasons),
-        metrics=dict(metrics),
+        metrics=values,
         judged=judged or Judged(),
         allowed=tuple(allowed),
         champion=None if champion is None else {name: champion[name] for name in sorted(relative & champion.keys())},

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
-__all__ = ["claim_attempt"]
+from fitgate.store._run_file import Attempt, RunInfo
+
+__all__ = ["claim_attempt", "seems_alive"]
+
+_SILENT_AFTER = timedelta(seconds=90)
+"""Three heartbeats."""
 
 
 def claim_attempt(run_dir: Path, first: int) -> int:
@@ -29,3 +36,35 @@ def claim_attempt(run_dir: Path, first: int) -> int:
             continue
         return number
     raise AssertionError  # count has no end
+
+
+def seems_alive(info: RunInfo, now: datetime | None = None) -> Attempt | None:
+    """The attempt of another process that seems to record in this run at this moment; None where there is none.
+
+    One that was killed leaves a run.json that says `running` too: on this machine its process is looked for, of another
+    machine's nothing is known but when it last wrote.
+
+    Example:
+        >>> at = datetime(2026, 11, 23, tzinfo=UTC)
+        >>> started = Attempt(number=0, started=at, host="elsewhere", pid=1)
+        >>> info = RunInfo(id="a", name="a", state="running", created=at, updated=at, attempts=(started,))
+        >>> seems_alive(info, at) is started, seems_alive(info, at + timedelta(minutes=2))
+        (True, None)
+    """
+    silent = (now or datetime.now(UTC)) - info.updated > _SILENT_AFTER
+    if info.state != "running" or silent or not info.attempts:
+        return None
+    last = info.attempts[-1]
+    if last.host == socket.gethostname() and (last.pid in (0, os.getpid()) or not _is_there(last.pid)):
+        return None
+    return last
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True

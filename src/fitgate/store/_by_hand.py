@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
+from fitgate.store._process_end import PROCESS_END
+from fitgate.store._run_file import State
 from fitgate.store._schema import Record
-from fitgate.store._values import check_name, check_step, to_float
+from fitgate.store._values import check_name, check_seconds, check_step, to_float
+from fitgate.store._warn import warn_forked
 
 __all__ = ["ManualRun", "start_run"]
 
@@ -29,9 +34,13 @@ def start_run(
     Args:
         root: the store's folder; made where it is missing.
         name: what to call the run; leads its id.
-        hparams: hyperparameters to record.
+        hparams: hyperparameters to record; what JSON can't hold is recorded as its text.
         tensorboard: also write TensorBoard events.
         flush_every_s: seconds between two background flushes.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described; no run has begun then.
+        OSError: the folder can't be written.
 
     Example:
         >>> import tempfile, fitgate
@@ -42,19 +51,30 @@ def start_run(
         >>> fitgate.Store(root).latest().metrics(["accuracy"])["value"].to_pylist()
         [0.85, 0.9]
     """
-    if not flush_every_s > 0:
-        message = f"flush_every_s must be more than 0 seconds, got {flush_every_s!r}"
-        raise ValueError(message)
-    return ManualRun(Path(root), name=name, hparams=dict(hparams or {}), tensorboard=tensorboard, flush_every_s=flush_every_s)
+    if hparams is not None and not isinstance(hparams, Mapping):
+        message = f"hparams must be a mapping such as {{'lr': 0.1}}, got {type(hparams).__name__}; of a namespace give vars(…)"
+        raise TypeError(message)
+    seconds = check_seconds("flush_every_s", flush_every_s)
+    return ManualRun(Path(root), name=name, hparams=plain_hparams(hparams or {}), tensorboard=tensorboard, flush_every_s=seconds)
 
 
 class ManualRun:
-    """A run that is logged by hand. A context manager: leaving it completes the run, an exception fails it."""
+    """A run that is logged by hand. A context manager: leaving it completes the run, an exception fails it.
+
+    Nothing is lost where the process ends first, also by SIGTERM: the run is then `interrupted`.
+    """
 
     def __init__(self, root: Path, *, name: str | None, hparams: dict[str, Any], tensorboard: bool, flush_every_s: float) -> None:
         self.id, self.path = new_run_folder(root, name)
-        self._recorder = open_recorder(self.path, name=name, hparams=hparams, tensorboard=tensorboard, flush_every_s=flush_every_s)
+        try:
+            self._recorder = open_recorder(self.path, name=name, hparams=hparams, tensorboard=tensorboard, flush_every_s=flush_every_s)
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago, for this run alone
+            raise
         self._last_step: dict[str, int] = {}
+        self._ended = self._told_to_end = False
+        self._pid = self._told_forked = os.getpid()
+        PROCESS_END.watch(self)
 
     def log_metric(self, name: str, value: Any, step: int | None = None) -> None:  # noqa: ANN401 - whatever holds one number
         """Record one value. Without `step`: one more than the last step of that name, from 0.
@@ -62,13 +82,23 @@ class ManualRun:
         Raises:
             TypeError: the value is no number, or the name no text.
             ValueError: the value holds several numbers, the name is empty, or the step is negative.
+            RuntimeError: the run has ended.
         """
         self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Record several values; all or none."""
+        """Record several values; all or none. In a forked child nothing is recorded, and a warning says so once."""
+        if self._ended:
+            which = f"metric {', '.join(map(repr, metrics))}: " if metrics else ""
+            message = f"{which}run {self.id!r} has ended and records nothing more; log before it is closed, or start another run"
+            raise RuntimeError(message)
+        if self._pid != os.getpid() and metrics:
+            if self._told_forked != os.getpid():
+                self._told_forked = os.getpid()
+                warn_forked(next(iter(metrics)), self.id)
+            return
         checked = {check_name(name): to_float(name, value) for name, value in metrics.items()}
-        steps = {name: self._last_step.get(name, -1) + 1 if step is None else check_step(name, step) for name in checked}
+        steps = {name: check_step(name, self._last_step.get(name, -1) + 1 if step is None else step) for name in checked}
         now = time.time_ns() // 1000
         self._last_step.update(steps)
         for at in dict.fromkeys(steps.values()):  # what stands at one step goes together
@@ -83,6 +113,15 @@ class ManualRun:
         """Complete the run."""
         self._end("completed")
 
+    def interrupt(self) -> None:
+        """End it as interrupted; used where the process ends before anybody closed it."""
+        self._end("interrupted")
+
+    def told_to_end(self) -> None:
+        """Flush; used where SIGTERM came and somebody else's handler decides what it means."""
+        self._told_to_end = True
+        self.flush()
+
     def __enter__(self) -> Self:
         return self
 
@@ -90,9 +129,12 @@ class ManualRun:
         if kind is None:
             self._end("completed")
         else:
-            self._end("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+            stopped = issubclass(kind, KeyboardInterrupt) or (issubclass(kind, SystemExit) and self._told_to_end)
+            self._end("interrupted" if stopped else "failed")
 
-    def _end(self, state: str) -> None:
+    def _end(self, state: State) -> None:
+        self._ended = True
         self._recorder.close()
         if self._recorder.info.state == "running":
             self._recorder.update(state=state)
+        PROCESS_END.forget(self)

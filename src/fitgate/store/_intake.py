@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 
 from fitgate.store._schema import Record
 
@@ -17,14 +17,14 @@ class Intake:
     """A list of records that one thread fills and another empties, with no lock between them.
 
     Args:
-        wake: set when there is so much that it should be fetched now.
+        wake: called when there is so much that it should be fetched now.
         max_points: the bound.
 
     Attributes:
         dropped: points that were not taken, since the bound was reached.
     """
 
-    def __init__(self, wake: threading.Event, *, max_points: int = MAX_WAITING_POINTS) -> None:
+    def __init__(self, wake: Callable[[], None], *, max_points: int = MAX_WAITING_POINTS) -> None:
         self._wake = wake
         self._max_points = max_points
         self._records: list[Record] = []
@@ -54,8 +54,7 @@ class Intake:
 
     def _crowded(self, record: Record) -> bool:
         """Whether there is room for one more; wakes the thread that makes some."""
-        if not self._wake.is_set():
-            self._wake.set()
+        self._wake()
         records = self._records
         if len(records) * len(record.names) < self._max_points:
             return True

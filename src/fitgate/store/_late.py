@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from fitgate.store._batch import AXES, STEP, Block
 from fitgate.store._parquet import write_segment
 from fitgate.store._schema import SCHEMA
 
-__all__ = ["Found", "replace_in_sealed"]
+__all__ = ["Found", "SealedFile", "replace_in_sealed"]
 
+_Series = tuple[str, str]  # name, stage
 _Key = tuple[str, int]  # name, step
 _Index = npt.NDArray[np.intp]
 _NUMBERS = (*AXES, "value")
@@ -36,33 +37,60 @@ class Found:
     lost: int
 
 
-def replace_in_sealed(paths: Iterable[Path], block: Block) -> Found:
+class SealedFile:
+    """A file that is left for good, and the steps of each metric that it may hold.
+
+    Args:
+        path: where it is.
+        rows: how many rows it has.
+        steps: by (name, stage), the first step and the last.
+        like: the file before, which mostly has the same metrics; they are then kept once.
+    """
+
+    def __init__(self, path: Path, rows: int, steps: Mapping[_Series, tuple[int, int]], *, like: SealedFile | None = None) -> None:
+        self.path = path
+        self.rows = rows
+        same = like is not None and like.places.keys() == steps.keys()
+        self.places: dict[_Series, int] = like.places if like is not None and same else {s: place for place, s in enumerate(steps)}
+        self._steps = np.array([steps[series] for series in self.places], dtype=np.int64).reshape(-1, 2)
+
+    def may_hold(self, series: _Series, step: int) -> bool:
+        """Whether a point can be in it; that it is would be for the file to say."""
+        place = self.places.get(series)
+        return place is not None and bool(self._steps[place, 0] <= step <= self._steps[place, 1])
+
+
+def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
     """Put values into the sealed files that already hold their steps.
 
-    Each file is replaced atomically and keeps its keys, so a reader never counts a point twice.
+    Each file is replaced atomically and keeps its keys, so a reader never counts a point twice. Where a file can't be
+    read, only the points that it may hold are lost.
 
     Raises:
         OSError: a file can't be written. Doing it again then does the same.
     """
     left = {(name, int(step)): (i, column) for i, step in enumerate(block.axes[STEP]) for column, name in enumerate(block.names)}
-    unreadable = 0
-    for path in paths:
-        if not left:
-            break
+    unknown: set[_Key] = set()
+    for file in files:
+        near = [key for key in left if file.may_hold((key[0], block.stage), key[1])]
+        if not near:
+            continue
         try:
-            found = _keys(path, block)
-            tables = list(_replaced(path, block, {key: left[key] for key in found if key in left})) if found else []
+            found = _keys(file.path, block)
+            tables = list(_replaced(file.path, block, {key: left[key] for key in found if key in left})) if found else []
+        except FileNotFoundError:
+            continue  # somebody removed it: what it held is gone
         except (pa.ArrowException, OSError):
-            unreadable += 1
+            unknown.update(near)
             continue
         if tables:
-            write_segment(path, tables, sealed=True)
+            write_segment(file.path, tables, sealed=True)
         for key in found:
             left.pop(key, None)
-    if unreadable:
-        return Found(new=[], lost=len(left))
-    rows = {column: sorted(i for i, c in left.values() if c == column) for column in range(len(block.names))}
-    return Found(new=[block.columns([column]).rows(np.array(r, dtype=np.intp)) for column, r in rows.items() if r], lost=0)
+    new = [place for key, place in left.items() if key not in unknown]
+    rows = {column: sorted(i for i, c in new if c == column) for column in range(len(block.names))}
+    blocks = [block.columns([column]).rows(np.array(r, dtype=np.intp)) for column, r in rows.items() if r]
+    return Found(new=blocks, lost=len(left) - len(new))
 
 
 def _keys(path: Path, block: Block) -> list[_Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fitgate._started import git_state, started_command
-from fitgate.store._attempts import claim_attempt
+from fitgate.store._attempts import claim_attempt, seems_alive
 from fitgate.store._evidence import BATCHES_FOLDER
 from fitgate.store._names import new_run_id
 from fitgate.store._recorder import Recorder
@@ -23,6 +24,12 @@ from fitgate.store._schema import BATCHES, Record
 from fitgate.store._segments import SegmentWriter
 
 __all__ = ["new_run_folder", "open_recorder"]
+
+_log = logging.getLogger("fitgate")
+_TWO_AT_ONCE = (
+    "%s: process %d on %s seems to record in this run still, as attempt %d. This one is attempt %d: both keep their points in files of "
+    "their own, and from where it goes on, the later attempt's are the run's. Stop one of the two."
+)
 
 
 def new_run_folder(root: Path, name: str | None) -> tuple[str, Path]:
@@ -84,6 +91,8 @@ def open_recorder(
     if attempt is None and path.exists():
         info = read_run_info(path.read_bytes(), str(path))
         number = claim_attempt(run_dir, 1 + max((a.number for a in info.attempts), default=-1))
+        if other := seems_alive(info):
+            _log.warning(_TWO_AT_ONCE, run_dir, other.pid, other.host, other.number, number)
     else:
         info = RunInfo(id=run_dir.name, name=name or run_dir.name, state="running", created=now, updated=now)
         number = claim_attempt(run_dir, 0) if attempt is None else attempt

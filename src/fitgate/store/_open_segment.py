@@ -86,9 +86,9 @@ class OpenSegment:
                 series = self._series[key] = _Series()
             self.rows += series.append(block.axes, block.values[:, column], increasing=increasing)
 
-    def last_steps(self) -> dict[tuple[str, str], int]:
-        """The last step by (name, stage)."""
-        return {key: series.last_step for key, series in self._series.items()}
+    def steps(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """The first step and the last by (name, stage)."""
+        return {key: (int(series.chunks[0][0][STEP, 0]), series.last_step) for key, series in self._series.items()}
 
     def clear(self) -> None:
         """Begin anew, empty."""

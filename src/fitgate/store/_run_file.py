@@ -45,6 +45,7 @@ class Attempt:
         command: its command line, as one would type it again; None where there is none, such as in a notebook.
         cwd: its working folder.
         git: `commit` and `dirty` of the code that ran, then; None outside git.
+        lost_points: points of it that no reader finds, of those that the run's `lost_points` counts.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Attempt:
     command: str | None = None
     cwd: str | None = None
     git: dict[str, Any] | None = None
+    lost_points: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ reader's glob sees every point once, at any instant.
 from __future__ import annotations
 
 import errno
+import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from fitgate.store._batch import STEP, Block, blocks_of
-from fitgate.store._late import replace_in_sealed
+from fitgate.store._late import SealedFile, replace_in_sealed
 from fitgate.store._open_segment import OpenSegment
 from fitgate.store._parquet import write_segment
 from fitgate.store._schema import STAGES, Record
@@ -56,7 +57,7 @@ class SegmentWriter:
         self._unwritten = 0  # points that the open segment has and its file has not
         self._packed = True  # the newest file is as a sealed one is, so that closing needs no more writing
         self._begun = False
-        self._sealed: list[int] = []  # the rows of each sealed file, by its number
+        self._sealed: list[SealedFile] = []  # by number; one that was removed has 0 rows
         self._newest: Path | None = None
         # The last step that sealed files hold, by (name, stage): a step at or under it may be there already.
         self._sealed_steps: dict[tuple[str, str], int] = {}
@@ -85,10 +86,8 @@ class SegmentWriter:
         self._bring(last=True)
 
     def _bring(self, *, last: bool) -> None:
-        removed = (self._newest is not None and not self._newest.exists()) or any(
-            rows and not self._path(number).exists() for number, rows in enumerate(self._sealed)
-        )
-        gone = self._count_removed() if removed else 0
+        removed = self._removed()
+        gone = self._count_removed(removed) if removed else 0
         self._fill()
         while self._unwritten or (last and not self._packed):
             full = self._open.rows >= self._sealed_rows
@@ -118,14 +117,22 @@ class SegmentWriter:
         """What of the block no sealed file holds; what one does hold gets its new value there."""
         steps = block.axes[STEP]
         first = int(steps.min()) if len(steps) else 0
-        late = [i for i, name in enumerate(block.names) if self._sealed_steps.get((name, block.stage), first - 1) >= first]
+        late: dict[int, list[int]] = {}
+        for i, name in enumerate(block.names):
+            sealed = self._sealed_steps.get((name, block.stage), first - 1)
+            if sealed >= first:
+                late.setdefault(sealed, []).append(i)
         if not late:
             return [block]
-        sealed = [path for path in map(self._path, range(len(self._sealed))) if path.exists()]
-        found = replace_in_sealed(sealed, block.columns(late))
-        self._lost += found.lost
-        on_time = sorted(set(range(len(block.names))) - set(late))
-        return [*found.new, *([block.columns(on_time)] if on_time else [])]
+        parts, lost = [], 0
+        for sealed, columns in late.items():
+            part = block.columns(columns)
+            found = replace_in_sealed(self._sealed, part.rows(steps <= sealed))
+            parts += [*found.new, part.rows(steps > sealed)]
+            lost += found.lost
+        self._lost += lost  # at last: an error above means that all is done again
+        on_time = sorted(set(range(len(block.names))).difference(*late.values()))
+        return [*parts, block.columns(on_time)]
 
     def _write_open(self, *, sealed: bool) -> None:
         if not self._begun:
@@ -141,9 +148,11 @@ class SegmentWriter:
         self._packed = sealed
 
     def _seal(self) -> None:
-        for key, step in self._open.last_steps().items():
+        steps = self._open.steps()
+        for key, (_, step) in steps.items():
             self._sealed_steps[key] = max(step, self._sealed_steps.get(key, step))
-        self._sealed.append(self._open.rows)
+        path = self._path(len(self._sealed))
+        self._sealed.append(SealedFile(path, self._open.rows, steps, like=self._sealed[-1] if self._sealed else None))
         self._open.clear()
         self._packed = True
 
@@ -157,13 +166,26 @@ class SegmentWriter:
                     path.unlink()
         self._begun = True
 
-    def _count_removed(self) -> int:
+    def _removed(self) -> list[Path]:
+        """Which of our files are there no more: one listing tells, however many there are."""
+        ours = [file.path for file in self._sealed if file.rows]
+        if self._newest is not None:
+            ours.append(self._newest)
+        if len(ours) <= 1:
+            return [path for path in ours if not path.exists()]
+        try:
+            there = set(os.listdir(self._folder))
+        except (FileNotFoundError, NotADirectoryError):
+            there = set()
+        return [path for path in ours if path.name not in there]
+
+    def _count_removed(self, removed: list[Path]) -> int:
         """Take stock after files were removed: the open one is to be written again, points of sealed ones are lost."""
         gone = 0
-        for number, rows in enumerate(self._sealed):
-            if rows and not self._path(number).exists():
-                gone += rows
-                self._sealed[number] = 0
+        for file in self._sealed:
+            if file.rows and file.path in removed:
+                gone += file.rows
+                file.rows = 0
         self._lost += gone
         self._newest = None
         self._unwritten = max(self._unwritten, self._open.rows)

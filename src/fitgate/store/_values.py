@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from numbers import Real
 from typing import Any
 
-__all__ = ["check_name", "check_step", "to_float"]
+__all__ = ["check_encodable", "check_name", "check_seconds", "check_step", "to_float"]
 
 _LARGEST_STEP = 2**63 - 1
 
@@ -22,9 +24,20 @@ def check_name(name: object) -> str:
     if not name.strip():
         message = f"a metric's name must not be empty, got {name!r}"
         raise ValueError(message)
-    if not _encodable(name):
+    return check_encodable(name)
+
+
+def check_encodable(name: str) -> str:
+    """A metric's name that files can hold.
+
+    Raises:
+        ValueError: it holds half a character, as names of files can.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
         message = f"a metric's name must be text that can be written as UTF-8, got {name!r}"
-        raise ValueError(message)
+        raise ValueError(message) from error
     return name
 
 
@@ -48,12 +61,21 @@ def check_step(name: str, step: object) -> int:
     return int(number)
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def check_seconds(argument: str, seconds: object) -> float:
+    """A time to wait between two doings: more than 0 and finite.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not more than 0, not finite, or longer than a thread can wait.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, Real):
+        message = f"{argument} must be a number of seconds such as 1.0, got {type(seconds).__name__}: {seconds!r}"
+        raise TypeError(message)
+    number = float(seconds)
+    if not 0 < number <= threading.TIMEOUT_MAX:
+        message = f"{argument} must be more than 0 seconds and finite, got {seconds!r}"
+        raise ValueError(message)
+    return number
 
 
 def to_float(name: str, value: Any) -> float:  # noqa: ANN401 - whatever has one number in it

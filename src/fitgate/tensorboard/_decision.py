@@ -64,8 +64,9 @@ def decision_events(gate: Mapping[str, Any], points: pa.Table, *, report: str | 
         if not curve.num_rows:
             continue
         steps = curve["step"].to_numpy()
-        # The accuracy that is counted for a module that logs none stands in both stages, under a tag for each.
-        tags = [metric, f"{metric}/validate"] if pc.count_distinct(named["stage"]).as_py() > 1 else [metric]
+        # What is counted or returned, and logged by nobody, may stand in both stages, one of them under a tag of its own.
+        both = pc.count_distinct(named["stage"]).as_py() > 1
+        tags = [metric, f"{metric}/train", f"{metric}/validate"] if both else [metric]
         for number, check in enumerate(checks, 1):
             if check["required"] is not None:
                 tags.append(f"gate/needed {metric}{f' {number}' if number > 1 else ''}")

@@ -35,7 +35,7 @@ class EventWriter:
     Args:
         folder: the run's folder. The file appears with the first flush.
         purge_from: after a resume: points of earlier files at this step or above are no more.
-        tags: other tags for some (stage, name), where one name stands in two stages.
+        tags: other tags for some (stage, name), where one name stands in two stages; more may be put in meanwhile.
         head: summaries to begin with, such as the run's hyperparameters.
     """
 
@@ -52,8 +52,8 @@ class EventWriter:
         self._folder = folder
         self._head = tuple(head)
         self._purge_from = purge_from
-        self._tags = dict(tags or {})
-        self._shapes: dict[tuple[str, tuple[str, ...]], EventShape] = {}
+        self._tags = {} if tags is None else tags
+        self._shapes: dict[tuple[str, ...], EventShape] = {}
         self._pending: list[Block] = []
         self._file: int | None = None
         self._good = 0  # the file's length up to the last whole event
@@ -99,10 +99,10 @@ class EventWriter:
         self._give_back()
 
     def _shape(self, block: Block) -> EventShape:
-        key = (block.stage, block.names)
-        if key not in self._shapes:
-            self._shapes[key] = EventShape([self._tags.get((block.stage, name), name) for name in block.names])
-        return self._shapes[key]
+        tags = tuple(self._tags.get((block.stage, name), name) for name in block.names)
+        if tags not in self._shapes:
+            self._shapes[tags] = EventShape(tags)
+        return self._shapes[tags]
 
     def _open(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
