@@ -1,6 +1,6 @@
 """Measures the diagnosis by curves with known answers, and its forecasts by runs that went on.
 
-`python benchmarks/diagnosis_table.py` trains all of them (five minutes) and prints the tables of docs/diagnosis.md; `--write` puts
+`python benchmarks/diagnosis_table.py` trains all of them (seven minutes) and prints the tables of docs/diagnosis.md; `--write` puts
 them there. The rules were made with seeds under 200 in view (`--develop` shows 0 to 4, run by run); the tables are of other seeds.
 """
 

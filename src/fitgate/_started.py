@@ -16,6 +16,8 @@ __all__ = ["git_state", "started_command"]
 
 _PATIENCE_S = 10.0
 """A training does not wait longer for git: on a slow disk, looking for changes may take minutes."""
+_COMMIT = "# branch.oid "
+_NONE_YET = "(initial)"
 _LONGEST = 4000
 """A program given on the command line itself may be of any length; what is longer is not kept."""
 _NOT_A_COMMAND = re.compile(r"ipykernel_launcher|colab_kernel_launcher|from multiprocessing|--multiprocessing-fork")
@@ -30,22 +32,28 @@ def git_state(folder: Path | None = None, *, without: Path | None = None) -> dic
         folder: None for that of the script that runs, or the working folder where it is an installed one.
         without: a folder that is no part of the code, such as a store of runs: what is new in it is no change.
     """
-    where = folder or _code_folder()
-    left_out = [] if without is None else ["--", ":/", f":(exclude){os.path.relpath(without, where or Path.cwd())}"]
-
-    def git(*arguments: str) -> str:
-        # Without optional locks: a status that refreshes the index would stand in the way of a commit made meanwhile.
-        command = ["git", "--no-optional-locks", *arguments]
-        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout.strip()  # noqa: S603
-
     try:
-        commit = git("rev-parse", "HEAD")
-        try:
-            return {"commit": commit, "dirty": bool(git("status", "--porcelain", *left_out))}
-        except subprocess.CalledProcessError:  # the folder to leave out lies outside the repository
-            return {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
+        where = (folder or _code_folder() or Path.cwd()).resolve()
+    except OSError:  # somebody has removed the working folder
+        return None
+    top = next((parent for parent in (where, *where.parents) if (parent / ".git").exists()), None)
+    if top is None:
+        return None
+    apart = without.resolve() if without is not None else None
+    within = apart is not None and apart != top and apart.is_relative_to(top)
+    try:
+        lines = _status(where, [":/", f":(exclude){os.path.relpath(apart, where)}"] if apart is not None and within else [])
     except (OSError, subprocess.SubprocessError):
         return None
+    commit = next((line.removeprefix(_COMMIT) for line in lines if line.startswith(_COMMIT)), _NONE_YET)
+    return None if commit == _NONE_YET else {"commit": commit, "dirty": any(not line.startswith("#") for line in lines)}
+
+
+def _status(folder: Path, paths: Sequence[str]) -> list[str]:
+    # Without optional locks: a status that refreshes the index would stand in the way of a commit made meanwhile.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *paths]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)  # noqa: S603 - git, with paths of our own
+    return done.stdout.splitlines()
 
 
 def started_command(arguments: Sequence[str] | None = None) -> str | None:
