@@ -14,9 +14,6 @@ from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["LearningRates"]
 
-_HOOKS = ("on_train_start", "on_train_epoch_start", "on_train_batch_start")
-"""In these it looks for loggers: in the first to complain where there are none, in the others to tell them."""
-
 Sink = Callable[[tuple[str, ...], list[Any]], None]
 """Takes (names, values), of the step that comes next."""
 
@@ -30,41 +27,87 @@ class LearningRates:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._told: dict[str, Any] = {}
-        self._hooked: list[tuple[dict[str, Any], str]] = []
+        self._monitors: list[_Monitor] = []
 
     def install(self, trainer: Trainer) -> None:
         """Begin to listen: in `on_fit_start`, which comes before a monitor asks for loggers."""
         self.remove()
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set in Trainer.__init__
-        for monitor in callbacks:
-            if any(kind.__name__ == "LearningRateMonitor" for kind in type(monitor).__mro__):
-                for name in _HOOKS:
-                    self._hook(trainer, monitor, name)
+        kinds = [(callback, type(callback).__mro__) for callback in callbacks]
+        monitors = [callback for callback, mro in kinds if any(kind.__name__ == "LearningRateMonitor" for kind in mro)]
+        self._monitors = [_Monitor(trainer, monitor, self._sink) for monitor in monitors]
 
     def remove(self) -> None:
         """Listen no more; the monitors are as they were."""
-        for attributes, name in self._hooked:
-            attributes.pop(name, None)
-        self._hooked.clear()
-        self._told.clear()
+        for monitor in self._monitors:
+            monitor.remove()
+        self._monitors = []
 
-    def _hook(self, trainer: Trainer, monitor: Any, name: str) -> None:  # noqa: ANN401 - a callback of either namespace
-        attributes: dict[str, Any] = monitor.__dict__
+
+class _Monitor:
+    """One LearningRateMonitor, of either namespace, with its hooks wrapped.
+
+    In `on_train_start` it complains where there are no loggers, in the others it tells them: at a batch as often as
+    `log_every_n_steps` says. At the batches between, it is asked again whenever a rate has changed, for us alone.
+    """
+
+    def __init__(self, trainer: Trainer, monitor: Any, sink: Sink) -> None:  # noqa: ANN401
+        self._trainer = trainer
+        self._monitor = monitor
+        self._sink = sink
+        self._ear = _Ear(self._take)
+        self._told: dict[str, Any] = {}
+        self._rates: list[float | None] = []
+        self._heard = False
+        self._hooked: list[str] = []
+        self._hook("on_train_start", self._call)
+        self._hook("on_train_epoch_start", self._call)
+        self._hook("on_train_batch_start", self._at_batch)
+
+    def remove(self) -> None:
+        for name in self._hooked:
+            self._monitor.__dict__.pop(name, None)
+
+    def _hook(self, name: str, call: Callable[..., None]) -> None:
+        attributes: dict[str, Any] = self._monitor.__dict__
         if name not in attributes:  # somebody else's stays
-            attributes[name] = partial(self._call, trainer, _Ear(self._take), getattr(monitor, name))
-            self._hooked.append((attributes, name))
+            attributes[name] = partial(call, getattr(self._monitor, name))
+            self._hooked.append(name)
 
-    def _call(self, trainer: Trainer, ear: _Ear, hook: Callable[..., None], *args: Any, **options: Any) -> None:  # noqa: ANN401 - as the hook has it
+    def _call(self, hook: Callable[..., None], *args: Any, **options: Any) -> None:  # noqa: ANN401 - as the hook has it
+        trainer = self._trainer
         loggers = trainer.loggers
-        trainer.loggers = [*loggers, ear]
+        trainer.loggers = [*loggers, self._ear]
         try:
             hook(*args, **options)
         finally:
             trainer.loggers = loggers
 
+    def _at_batch(self, hook: Callable[..., None], *args: Any, **options: Any) -> None:  # noqa: ANN401
+        self._heard = False
+        self._call(hook, *args, **options)
+        rates = [_known(group["lr"]) for optimizer in self._trainer.optimizers for group in optimizer.param_groups]
+        changed, self._rates = rates != self._rates, rates
+        if changed and not self._heard:
+            self._ask(hook, *args, **options)
+
+    def _ask(self, hook: Callable[..., None], *args: Any, **options: Any) -> None:  # noqa: ANN401
+        """Have it tell us what it would tell loggers at `log_every_n_steps=1`; its own history stays as it is."""
+        trainer: Any = self._trainer
+        loggers, every = trainer.loggers, trainer.log_every_n_steps
+        history: dict[str, list[Any]] = getattr(self._monitor, "lrs", {})
+        lengths = {name: len(rates) for name, rates in history.items()}
+        trainer.loggers, trainer.log_every_n_steps = [self._ear], 1
+        try:
+            hook(*args, **options)
+        finally:
+            trainer.loggers, trainer.log_every_n_steps = loggers, every
+            for name, rates in history.items():
+                del rates[lengths.get(name, 0) :]
+
     def _take(self, metrics: Mapping[str, Any], step: int | None) -> None:
         """Take each value once: a monitor tells of one step at the start of an epoch, of a batch, and of each batch of an accumulation."""
+        self._heard = True
         values = {name: _settled(name, value) for name, value in metrics.items()}
         new = {name: value for name, value in values.items() if self._told.get(name) != (step, value)}
         self._told |= {name: (step, value) for name, value in new.items()}
@@ -83,7 +126,12 @@ class _Ear(DummyLogger):
         self._take(metrics, step)
 
 
-def _settled(name: str, value: Any) -> Any:  # noqa: ANN401 - a number, or a tensor where the optimizer keeps it as one
+def _known(rate: Any) -> float | None:  # noqa: ANN401 - a number, or a tensor where the optimizer keeps it as one
+    """A rate as a number; None on an accelerator, where reading it would wait: then only the monitor's own calls tell of it."""
+    return None if isinstance(rate, torch.Tensor) and not rate.is_cpu else float(rate)
+
+
+def _settled(name: str, value: Any) -> Any:  # noqa: ANN401 - likewise
     """The value as it is now: a scheduler writes into a rate that is a tensor."""
     found = number_or_tensor(name, value)
     return found.clone() if isinstance(found, torch.Tensor) else found

@@ -67,7 +67,7 @@ class Synced(Scripted):
 rank = int(os.environ["RANK"])
 judge_and_stage, release = gate_module.judge_and_stage, gate_module.release
 found = {}
-for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "padded", "moved", "changed", "again"):
+for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "padded", "moved", "changed", "again", "finished", "refused"):
     root = Path(sys.argv[1]) / name
     gate_module.judge_and_stage = unpicklable if name == "unpicklable" and rank == 0 else judge_and_stage
     gate_module.release = full if name == "full" else release
@@ -82,6 +82,12 @@ for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "pa
     keeper = [best(root)]
     if name == "changed":
         keeper, others = [], [Changes()]
+    if name == "finished":  # a whole fit, and then its end again: with a sanity check, which a fit that goes on has too
+        _, trainer = fit(root, best(root, "first"), gate={"formats": ["safetensors"]}, strategy="ddp", devices=2)
+        trainer.save_checkpoint(root / "end.ckpt")
+        options["ckpt_path"] = root / "end.ckpt"
+    if name == "refused":
+        keeper = [best(root, mode="min")]
     module = {"fails": Fails, "unsynced": Unsynced, "synced": Synced}.get(name, Scripted)()
     try:
         gate, _ = fit(root, *keeper, *others, module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2, **options)
@@ -97,7 +103,7 @@ for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "pa
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Ten fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
+    """Twelve fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
     root = tmp_path_factory.mktemp("ddp")
     (root / "script.py").write_text(_SCRIPT)
     top = Path(__file__).parents[2]
@@ -109,9 +115,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
     return root, [json.loads(file.read_text()) for file in files]
 
 
-@pytest.mark.parametrize("name", ["deploy", "again"])
+@pytest.mark.parametrize("name", ["deploy", "again", "finished"])
 def test_one_verdict_on_both(ranks: tuple[Path, list[dict[str, Any]]], name: str) -> None:
-    """Decision and version are on the rank that exported nothing, too; also after fits that failed."""
+    """On the rank that exported nothing, too; also after fits that failed, and of a fit that had nothing left to do."""
     root, (zero, one) = ranks
     assert zero[name] == one[name] == {"verdict": "deploy", "reasons": [], "version": 1, "value": pytest.approx(0.9)}
     assert published(root / name) == ["1", "CURRENT", "history.jsonl"]
@@ -131,6 +137,14 @@ def test_one_error_on_both(ranks: tuple[Path, list[dict[str, Any]]], name: str, 
     root, (zero, one) = ranks
     assert zero[name] == one[name] == {"error": error, "message": message}
     assert published(root / name) == []
+
+
+def test_a_refusal_before_training_is_on_both(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Neither waits for the other."""
+    _, (zero, one) = ranks
+    assert zero["refused"] == one["refused"]
+    assert zero["refused"]["error"] == "ValueError"
+    assert "the worst epoch would be judged and shipped" in zero["refused"]["message"]
 
 
 def test_a_metric_that_each_rank_has_for_itself_is_not_judged(ranks: tuple[Path, list[dict[str, Any]]]) -> None:

@@ -79,6 +79,37 @@ def test_the_rates_are_those_that_csv_logger_gets(tmp_path: Path, namespace: str
     assert rates(fit(tmp_path / "other-order", False, -1)) == expected  # noqa: FBT003
 
 
+@pytest.mark.parametrize("every", [3, 50, 0])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("interval", [None, "step"])
+def test_every_change_is_recorded_however_seldom_lightning_logs(tmp_path: Path, interval: Any, case: str, every: int) -> None:
+    """At steps that loggers are not told of, a rate that has changed is recorded, with the value of `log_every_n_steps=1`."""
+
+    def fit(root: Path, logger: Any, every: int) -> list[Any]:
+        monitor = LearningRateMonitor(interval)
+        callbacks: list[Any] = [monitor, *([] if logger else [MetricsCallback(root, tensorboard=False)])]
+        trainer: Any = pl.Trainer(**QUIET, logger=logger, log_every_n_steps=every, callbacks=callbacks)
+        trainer.fit(_net(Net, CASES[case]), loader(), loader())
+        return [monitor.lrs, trainer.log_every_n_steps]
+
+    logger, seldom = CSVLogger(tmp_path, "each"), CSVLogger(tmp_path, "seldom")
+    fit(tmp_path, logger, 1)
+    expected = {point for point in csv_points(csv_rows(logger)) if _is_rate(point[0])}
+    undisturbed = fit(tmp_path, seldom, every) if every else [None, 0]
+    disturbed = fit(tmp_path / "runs", False, every)  # noqa: FBT003 - Lightning's own argument
+    found = rates(fitgate.Store(tmp_path / "runs").latest())
+    assert found <= expected
+    changes = {
+        point
+        for i, point in enumerate(sorted(expected))
+        if i == 0 or (sorted(expected)[i - 1][0], sorted(expected)[i - 1][2]) != point[::2]
+    }
+    assert changes <= found
+    if every:
+        assert disturbed == undisturbed, "the monitor's own history is what it would be"
+        assert {point for point in csv_points(csv_rows(seldom)) if _is_rate(point[0])} <= found
+
+
 def test_each_point_is_written_once(tmp_path: Path) -> None:
     """A monitor tells of a step as the epoch begins, as each batch of an accumulation begins: one row a name and step."""
     callbacks = [LearningRateMonitor(), MetricsCallback(tmp_path, tensorboard=False)]

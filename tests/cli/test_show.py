@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console
 import fitgate
 from fitgate.cli._curves import curve_of, round_ticks
 from fitgate.report import Chart, Line
+from fitgate.store._run_file import FitFacts, write_run_info
 from tests.registry._versions import publish_version
 
 RUN = "net-20261123-090000-sad-fox"
@@ -223,3 +225,11 @@ def test_models_on_a_narrow_terminal(tmp_path: Path, invoke: Any, monkeypatch: p
         assert text.count(run_id) == 2
         assert text.count("live") == 2
         assert "val_acc 0.8" in text
+
+
+def test_a_run_that_failed_before_it_was_judged_says_why(root: Path, invoke: Any) -> None:
+    """Such as by an argument that can't be: there is no decision that would."""
+    run = fitgate.Store(str(root)).run("net-20261123-080000-old-owl")
+    why = "ValueError: GateCallback: [this] can't be"
+    write_run_info(Path(run.path), replace(run.info, state="failed", fit=FitFacts(failed=why)))
+    assert f"failed       {why}" in invoke("show", run.id, "--root", root).stdout

@@ -53,7 +53,7 @@ def show(
         return
     console = terminal()
     curves = _curves(evidence, metric or (), width=console.width, colour=console.color_system is not None and not console.no_color)
-    console.print(_head(found), crop=False)
+    console.print(_head(found, judged=gate is not None), crop=False)
     console.print(Padding(_table(series, width=console.width), (1, 0, 1, 2), expand=False), crop=False)
     console.print(*curves, crop=False)
     if gate:
@@ -82,7 +82,7 @@ def _curves(evidence: Any, metrics: Sequence[str], *, width: int, colour: bool) 
     return [curve_of(chart, width=width, colour=colour) for chart in wanted if any(len(line.steps) > 1 for line in chart.lines)]
 
 
-def _head(run: Run) -> RenderableType:
+def _head(run: Run, *, judged: bool) -> RenderableType:
     fit, attempts = run.info.fit, len(run.info.attempts)
     far = [f"{fit.global_step} steps", f"{fit.epoch} epochs"] if fit else []
     again = [f"{attempts} attempts"] if attempts > 1 else []
@@ -92,6 +92,8 @@ def _head(run: Run) -> RenderableType:
         shown = [f"{name} {value}" for name, value in list(run.hparams.items())[:MOST_HPARAMS]]
         more = [f"and {len(run.hparams) - MOST_HPARAMS} more"] if len(run.hparams) > MOST_HPARAMS else []
         lines.append(labelled("hparams", ", ".join([*shown, *more])))
+    if fit is not None and fit.failed and not judged:  # a decision's reasons say it too
+        lines.append(labelled("failed", fit.failed))
     return Group(*lines)
 
 
