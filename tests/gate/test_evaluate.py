@@ -49,7 +49,7 @@ def test_no_list_of_thresholds_is_an_error(thresholds: object) -> None:
         evaluate(thresholds, {"a": 1.0})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", ["0.9", "good", [0.9], object(), np.zeros(3)], ids=repr)
+@pytest.mark.parametrize("value", ["0.9", "good", [0.9], object(), np.zeros(3)], ids=["number in text", "text", "list", "object", "array"])
 @pytest.mark.parametrize("whose", ["the run's", "the champion's"])
 def test_what_is_no_number_is_refused_with_the_metrics_name(value: object, whose: str) -> None:
     """A text that reads as a number too: it would pass or miss by chance."""

@@ -101,7 +101,7 @@ class Unprintable:
         raise TypeError
 
 
-@pytest.mark.parametrize("hparams", [[1], "lr=0.1", {"p": Unprintable()}], ids=str)
+@pytest.mark.parametrize("hparams", [[1], "lr=0.1", {"p": Unprintable()}], ids=["list", "text", "value without a text"])
 def test_a_run_that_can_not_begin_leaves_nothing_on_disk(tmp_path: Path, hparams: object) -> None:
     """Nor does one whose files can't be made."""
     with pytest.raises(TypeError):
