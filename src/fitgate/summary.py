@@ -188,9 +188,11 @@ def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
     Example:
         >>> judged_text("best by val_acc", 30, 2), judged_text("end of fit", 104, 3)
         ('best by val_acc: epoch 2, step 30', 'end of fit: step 104, after 3 epochs')
+        >>> judged_text("end of fit", None, None), judged_text("the last value of each metric, logged by hand", None, None)
+        ('', 'the last value of each metric, logged by hand')
     """
     if global_step is None:
-        return ""
+        return "" if source == END_OF_FIT else source
     if source == END_OF_FIT:
         after = f", after {epoch} epoch{'s' if epoch > 1 else ''}" if epoch else ""
         return f"{source}: step {global_step}{after}"

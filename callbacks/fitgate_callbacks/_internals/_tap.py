@@ -1,11 +1,4 @@
-"""The one file that knows Lightning's private paths.
-
-What every logger of Lightning receives passes through three methods of the trainer's logger connector:
-`update_train_step_metrics`, after each training batch and after every hook of it; `update_eval_step_metrics`,
-likewise in validation and test; and `log_metrics`, for all else. `LoggerTap` wraps them on the trainer's own
-connector while a fit runs. So names, steps and moments are Lightning's own, values logged by later callbacks
-included, with no collective and, in the training step, no device sync. (Read from the source of 2.4 to 2.6.6.)
-"""
+"""What Lightning's loggers are told, told to us: three methods of the logger connector, wrapped while a fit runs."""
 
 from __future__ import annotations
 
@@ -16,19 +9,12 @@ from typing import Any, Protocol
 import torch
 from pytorch_lightning import Trainer
 
+from fitgate_callbacks._internals._epoch_sums import finished, go_on_summing, unfinished
+from fitgate_callbacks._internals._step_values import StepValues, axis_of
 from fitgate_callbacks._metric_states import metric_states
-from fitgate_callbacks._values import not_one_number, number_or_tensor
+from fitgate_callbacks._values import number_or_tensor
 
-__all__ = [
-    "Listener",
-    "LoggerTap",
-    "StepValues",
-    "end_of_fit_checkpoint",
-    "finished",
-    "last_saved_steps",
-    "missing_path",
-    "running_sums",
-]
+__all__ = ["Listener", "LoggerTap", "end_of_fit_checkpoint", "last_saved_steps", "missing_path"]
 
 _PATHS = (
     "_logger_connector.update_train_step_metrics",
@@ -100,22 +86,6 @@ def last_saved_steps(trainer: Trainer) -> set[int]:
     return {step for step in steps if isinstance(step, int)}
 
 
-def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Of each epoch mean that the running pass of validation logs, for its current loader: name, weighted sum, weight.
-
-    The tensors are never written to: each log makes new ones. Nothing where Lightning's collection is another.
-    """
-    results: Any = getattr(trainer, "_results", None)
-    try:
-        return [
-            (results._forked_name(metric, False)[1], metric.value, metric.cumulated_batch_size)  # noqa: SLF001, FBT003 - Lightning's signature
-            for _, metric in results.valid_items()
-            if metric.is_tensor and metric.meta.on_epoch and metric.meta.logger and metric.meta.is_mean_reduction
-        ]
-    except AttributeError:
-        return []
-
-
 class LoggerTap:
     """Tells a listener what Lightning's loggers would be told at `log_every_n_steps=1`.
 
@@ -171,8 +141,8 @@ class LoggerTap:
         current, results = self._epoch_loop.batch_progress.current, self._epoch_loop._results  # noqa: SLF001
         sums: dict[str, dict[str, Any]] = {}
         if not self._epoch_is_over and current.started <= current.processed:
-            _go_on_summing(results, self._sums)
-            sums = {**self._sums, **_unfinished(results, alone=self._trainer.world_size == 1)}
+            go_on_summing(results, self._sums)
+            sums = {**self._sums, **unfinished(results, alone=self._trainer.world_size == 1)}
         due = self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
         return {"epoch": self._trainer.current_epoch + self._epoch_is_over, "validation_is_due": due, "sums": sums}
 
@@ -260,7 +230,7 @@ class LoggerTap:
     def _tell_train_step(self) -> None:
         listener = self._listener
         if self._sums:
-            _go_on_summing(self._epoch_loop._results, self._sums)  # noqa: SLF001
+            go_on_summing(self._epoch_loop._results, self._sums)  # noqa: SLF001
         if listener is None or (self._trainer.accumulate_grad_batches != 1 and self._accumulates):
             return
         values = self._train_values
@@ -285,7 +255,7 @@ class LoggerTap:
             self._sums = {}
         axis = None
         if step is None and "step" in metrics:
-            axis = _axis(metrics["step"])  # Lightning's rule: a metric of this name is the x-axis of what is logged with it
+            axis = axis_of(metrics["step"])  # Lightning's rule: a metric of this name is the x-axis of what is logged with it
             metrics = {name: value for name, value in metrics.items() if name != "step"}
         names, values = tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
         if step is None and axis is None:
@@ -297,172 +267,3 @@ class LoggerTap:
     def _stage(self) -> str:
         stage = self._trainer.state.stage
         return stage.value if stage is not None else "train"
-
-
-def _axis(value: Any) -> Any:  # noqa: ANN401 - a tensor or a number
-    """A step: a whole number, or a tensor on a device that will be fetched with the values."""
-    step = number_or_tensor("step", value)
-    return step if isinstance(step, torch.Tensor) else int(step)
-
-
-class StepValues:
-    """The step values of one of Lightning's result collections, each given out once for each time it was logged.
-
-    Args:
-        results: the collection.
-        step_is_axis: a metric named `step` is the x-axis of the others, as in training.
-    """
-
-    def __init__(self, results: Any, *, step_is_axis: bool = False) -> None:  # noqa: ANN401 - Lightning's private class
-        self._results = results
-        self._step_is_axis = step_is_axis
-        self._planned = 0
-        self._plans: dict[int | None, _Plan] = {}
-        self._axis: _LastOf | None = None
-        self.own_names: frozenset[str] = frozenset()
-
-    @property
-    def axis(self) -> Any:  # noqa: ANN401
-        """The value of the metric named `step`, which stands until it is logged again; None where there is none."""
-        axis = self._axis
-        return None if axis is None or axis.has_reset or axis._forward_cache is None else _axis(axis._forward_cache)  # noqa: SLF001
-
-    def take(self) -> tuple[tuple[str, ...], list[Any]]:
-        """Names and values of what was logged since the last call, for the loader that runs now."""
-        results = self._results
-        if len(results) != self._planned:
-            self._plan_again()
-        plan = self._plans.get(results.dataloader_idx)
-        return plan.take() if plan is not None else ((), [])
-
-    def _plan_again(self) -> None:
-        self._planned = len(self._results)
-        by_name: dict[int | None, dict[str, list[Any]]] = {}
-        for metric in self._results.values():
-            if metric.meta.on_step and metric.meta.logger:
-                names = by_name.setdefault(metric.meta.dataloader_idx, {})
-                names.setdefault(self._results._forked_name(metric, True)[1], []).append(metric)  # noqa: SLF001, FBT003 - Lightning's signature
-        if self._step_is_axis:
-            axis = by_name.get(None, {}).pop("step", None)
-            self._axis = _LastOf(axis) if axis is not None else None
-        self._plans = {loader: _Plan(names, self._plans.get(loader)) for loader, names in by_name.items()}
-        self.own_names = frozenset(m.meta.name for m in self._results.values() if m.meta.logger)
-
-
-class _Plan:
-    """What to look at after each batch, worked out when a new name appears.
-
-    Each log makes a new tensor and the one given out last is kept alive here, so the same object means: not logged
-    again. Only a torchmetrics object can keep its tensor though it was logged again; there its count of updates tells.
-    """
-
-    def __init__(self, by_name: Mapping[str, list[Any]], before: _Plan | None) -> None:
-        self._names = tuple(by_name)
-        self._metrics = [metrics[0] if len(metrics) == 1 else _LastOf(metrics) for metrics in by_name.values()]
-        given = before.given() if before is not None else {}
-        self._caches = [given.get(name, (None, 0))[0] for name in by_name]
-        self._counts = [given.get(name, (None, 0))[1] for name in by_name]
-        self._objects = [i for i, metric in enumerate(self._metrics) if not metric.is_tensor]
-
-    def take(self) -> tuple[tuple[str, ...], list[Any]]:
-        names, caches = self._names, self._caches
-        kept: list[str] | None = None
-        values: list[Any] = []
-        for i, metric in enumerate(self._metrics):
-            cache = metric._forward_cache  # noqa: SLF001
-            if cache is None or (cache is caches[i] and (metric.is_tensor or metric._update_count == self._counts[i])):  # noqa: SLF001
-                kept = list(names[:i]) if kept is None else kept
-                continue
-            caches[i] = cache
-            try:
-                values.append(cache.item() if cache.is_cpu else number_or_tensor(names[i], cache))
-            except RuntimeError:
-                not_one_number(names[i], cache)
-            if kept is not None:
-                kept.append(names[i])
-        for i in self._objects:
-            self._counts[i] = self._metrics[i]._update_count  # noqa: SLF001
-        # The same tuple as long as the same names come: whoever groups records by names then compares one object.
-        return (names if kept is None else tuple(kept)), values
-
-    def given(self) -> dict[str, tuple[Any, int]]:
-        """By name, the tensor that was given out last and the count of updates."""
-        return {name: (cache, count) for name, cache, count in zip(self._names, self._caches, self._counts, strict=True)}
-
-
-class _LastOf:
-    """One name logged in several hooks: loggers get the value of the hook that came to log it last of all."""
-
-    is_tensor = True
-
-    def __init__(self, metrics: list[Any]) -> None:
-        self._metrics = metrics[::-1]
-
-    @property
-    def _valid(self) -> Any:  # noqa: ANN401
-        return next((m for m in self._metrics if m._forward_cache is not None and not m.has_reset), self._metrics[0])  # noqa: SLF001
-
-    @property
-    def _forward_cache(self) -> Any:  # noqa: ANN401
-        return self._valid._forward_cache  # noqa: SLF001
-
-    @property
-    def has_reset(self) -> bool:
-        return bool(self._valid.has_reset)
-
-    @property
-    def _update_count(self) -> int:
-        return int(self._valid._update_count)  # noqa: SLF001
-
-
-def _unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection
-    """By key, what each value that is due at the end of the epoch has come to so far, or the torchmetrics object that knows.
-
-    What `on_train_start` logs is logged again on a resume. Sums that ranks will put together are not one rank's to keep.
-    """
-    found = {}
-    for key, metric in results.items():
-        meta = metric.meta
-        if (
-            not meta.on_epoch
-            or not meta.logger
-            or metric.has_reset
-            or key.startswith("on_train_start.")
-            or not (alone or not meta.sync.should)
-        ):
-            continue
-        entry = found[key] = {"name": results._forked_name(metric, False)[1]}  # noqa: SLF001, FBT003 - Lightning's signature
-        if not metric.is_tensor:
-            entry["object"] = meta.metric_attribute
-        else:
-            entry |= {"value": metric.value, "weight": getattr(metric, "cumulated_batch_size", None)}
-    return found
-
-
-def _go_on_summing(results: Any, sums: dict[str, dict[str, Any]]) -> None:  # noqa: ANN401 - Lightning's private collection
-    """Put earlier sums under those that have begun anew, as the first summand. torchmetrics objects go on by themselves."""
-    for key in [key for key in sums if key in results and not results[key].has_reset]:
-        metric, before = results[key], sums.pop(key)
-        if not metric.is_tensor:
-            continue
-        value = before["value"].to(metric.value.device)
-        if metric.meta.is_max_reduction or metric.meta.is_min_reduction:
-            metric.value = metric.meta.reduce_fx(value, metric.value)
-        else:
-            metric.value = value + metric.value
-        if metric.meta.is_mean_reduction:
-            metric.cumulated_batch_size = before["weight"].to(metric.value.device) + metric.cumulated_batch_size
-
-
-def finished(sums: Mapping[str, dict[str, Any]], module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """By name, the epoch values of what was not logged again before the epoch's end; torchmetrics objects then begin anew."""
-    values: dict[str, torch.Tensor] = {}
-    for entry in sums.values():
-        if "object" in entry:
-            metric: Any = module.get_submodule(entry["object"])
-            values[entry["name"]] = metric.compute()
-        else:
-            values[entry["name"]] = entry["value"] if entry["weight"] is None else entry["value"] / entry["weight"]
-    for name in {entry["object"] for entry in sums.values() if "object" in entry}:
-        module.get_submodule(name).reset()  # type: ignore[operator]  # a torchmetrics object
-    return values
