@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from fitgate_callbacks._validation import not_repeated, samples_in, val_loaders
 from fitgate_callbacks._values import number_or_tensor
@@ -80,7 +81,8 @@ class StepOutputs:
                 self.gave_loss = True
         if pair is not None and ACCURACY not in own_names:
             scores, target = pair
-            values.append(number_or_tensor(ACCURACY, _right(scores, target) / target.numel()))
+            accuracy = multiclass_accuracy(scores, target, num_classes=scores.shape[1], average="micro", validate_args=False)
+            values.append(number_or_tensor(ACCURACY, accuracy))
             names = (*names, ACCURACY)
         return names, values
 
