@@ -28,8 +28,9 @@ _LOOK_S = 1.0  # between two looks whether the thread is still there
 class Worker:
     """One thread for all that must not be cut in two: Ctrl-C ends the waiting of who asked, and no work.
 
-    Who asks uses locks and queues of C alone: an exception out of a signal's handler amid one of Python's own, such as
-    `Event.set`, leaves it locked for ever. A forked child has no such thread, and does nothing.
+    Who asks uses locks and queues of C alone: an exception out of a signal's handler amid one of Python's own leaves
+    `Event.set` locked for ever, and `Thread.is_alive` false of a thread that runs. A forked child has no such thread, and does
+    nothing.
 
     Args:
         do: does these jobs, together; with none, what is due. `woken` tells that `wake` was called and no job was asked for.
@@ -46,6 +47,7 @@ class Worker:
         self._woken = False
         self._starting = threading.RLock()
         self.thread: threading.Thread | None = None
+        self._alive = threading.Lock()  # held as long as the thread runs
         self._pid = os.getpid()
 
     @property
@@ -58,14 +60,19 @@ class Worker:
         if not self.is_here:
             return None
         with self._starting:
-            if self.thread is not None and self.thread.is_alive():
+            if self.thread is not None and self._alive.locked():
                 return self.thread
-            thread = self.thread = threading.Thread(target=self._run, name="fitgate-flush", daemon=True)
+            alive = threading.Lock()
+            alive.acquire()
+            thread = threading.Thread(target=self._run, args=(alive,), name="fitgate-flush", daemon=True)
+            self._alive, self.thread = alive, thread
             try:
                 thread.start()
-            except RuntimeError:
-                self.thread = None
-                return None
+            except BaseException as error:
+                self._alive, self.thread = threading.Lock(), None  # should it run after all, it ends at once
+                if isinstance(error, RuntimeError):
+                    return None
+                raise
             # A daemon thread dies with the interpreter; what it had not taken must not.
             atexit.unregister(self.close)
             atexit.register(self.close)
@@ -87,11 +94,12 @@ class Worker:
         while not finished:
             jobs = (job,) if self.thread is not None else (job, Job.CLOSE)
             thread = self.start()
+            alive = self._alive
             if thread is None:
                 self._do(jobs, False)  # noqa: FBT003 - a callable has no keywords
                 return
             self._asked.put((jobs, done))
-            while not (finished := done.acquire(timeout=_LOOK_S)) and thread.is_alive():
+            while not (finished := done.acquire(timeout=_LOOK_S)) and alive.locked():
                 pass
             if Job.CLOSE in jobs:
                 thread.join()
@@ -102,10 +110,10 @@ class Worker:
         if self.is_here:
             atexit.unregister(self.close)
 
-    def _run(self) -> None:
+    def _run(self, alive: threading.Lock) -> None:
         asked: list[_Asked] = []
         try:
-            while True:
+            while self._alive is alive:
                 found = self._next(max(0.0, self._due_at() - time.monotonic()))
                 asked = [each for each in found if each is not None]
                 jobs = {job for each, _ in asked for job in each}
@@ -114,7 +122,9 @@ class Worker:
                     return
                 _tell_done(asked)
         finally:
-            self.thread = None  # first: who is told may start another
+            if self._alive is alive:
+                self.thread = None  # first: who is told may start another
+            alive.release()
             _tell_done(asked)
 
     def _next(self, wait_s: float) -> list[_Asked | None]:
