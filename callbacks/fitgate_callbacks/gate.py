@@ -10,8 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.export import AlreadyLive, Prepared, check_artifact_thresholds, check_formats, needs_example, release, without_artifact
-from fitgate.export._champion import judge_run
+from fitgate.export import (
+    AlreadyLive,
+    Prepared,
+    check_artifact_thresholds,
+    check_formats,
+    judge_run,
+    needs_example,
+    release,
+    without_artifact,
+)
 from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, parse_thresholds
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder

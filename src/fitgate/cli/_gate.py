@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,16 +79,12 @@ def gate(
 
 
 def _judge_by(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None, allow: Sequence[str]) -> Decision:
-    from fitgate.export._champion import live_version, with_training_warnings  # noqa: PLC0415 - as below
-    from fitgate.gate import judge  # noqa: PLC0415 - as above
+    from fitgate.export import judge_against, with_training_warnings  # noqa: PLC0415 - as above
 
     if live is None and any(t.is_relative for t in thresholds):
         message = f"{next(str(t) for t in thresholds if t.is_relative)!r} needs --champion MODEL_DIR, such as --champion deploy/model"
         raise ThresholdError(message)
-    if live is None:
-        return with_training_warnings(judge(run, thresholds, allow=allow), run)
-    decision = judge(run, thresholds, allow=allow, champion=live.metrics, champion_validation=live.validation)
-    return with_training_warnings(replace(decision, live=live_version(live)), run)
+    return with_training_warnings(judge_against(run, thresholds, live, allow), run)
 
 
 def _judge_as_in_the_fit(run: Run, live: LiveValues | None, allow: Sequence[str]) -> Decision:

@@ -13,7 +13,7 @@ from fitgate.gate import Decision, LiveVersion, Threshold, judge
 from fitgate.registry import LiveValues, champion, read_current
 from fitgate.store import Run
 
-__all__ = ["Live", "judge_run", "live", "live_version", "with_training_warnings"]
+__all__ = ["Live", "judge_against", "judge_run", "live", "live_version", "with_training_warnings"]
 
 _log = logging.getLogger("fitgate")
 
@@ -32,13 +32,18 @@ def judge_run(
 ) -> tuple[Decision, Mapping[str, float] | None]:
     """The decision before the export, and the champion's values."""
     live, unknown = _values_asked_for(model_dir, thresholds)
-    values = live.metrics if live is not None else None
-    decision = judge(run, thresholds, allow=allow, champion=values, champion_validation=live.validation if live is not None else None)
-    if live is not None:
-        decision = replace(decision, live=live_version(live))
+    decision = judge_against(run, thresholds, live, allow)
     if unknown:
         decision = replace(decision, verdict="improve", reasons=(unknown, *decision.reasons))
-    return decision, values
+    return decision, live.metrics if live is not None else None
+
+
+def judge_against(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None, allow: Sequence[str]) -> Decision:
+    """The decision on the run's own numbers, held against a version, or None; and which version that was."""
+    if live is None:
+        return judge(run, thresholds, allow=allow)
+    decision = judge(run, thresholds, allow=allow, champion=live.metrics, champion_validation=live.validation)
+    return replace(decision, live=live_version(live))
 
 
 def with_training_warnings(decision: Decision, run: Run) -> Decision:
