@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 import time
 import weakref
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 
 from fitgate.errors import StoreError
 from fitgate.store import Store
+from fitgate.store._forked import RecordingProcess
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._recorder import Recorder
@@ -26,7 +26,6 @@ from fitgate.store._resume import Standing
 from fitgate.store._run_file import RUN_FILE
 from fitgate.store._schema import BATCHES, Record
 from fitgate.store._values import check_encodable
-from fitgate.store._warn import warn_forked
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
 from fitgate_callbacks._ranks import gathered, on_rank_zero
 from fitgate_callbacks._roots import probe
@@ -81,7 +80,7 @@ class Recording:
         self.witnesses: tuple[Witness, ...] = ()
         self.on_new_names: Callable[[], None] = lambda: None
         self._is_chosen = False
-        self._pid = self._told_forked = os.getpid()
+        self._process = RecordingProcess()
         self._chosen_for: Callable[[], Trainer | None] = lambda: None
         self._fits = 0
         self._in_fit = False
@@ -98,7 +97,7 @@ class Recording:
     @property
     def is_forked(self) -> bool:
         """Whether this is a child of the process that records."""
-        return self._pid != os.getpid()
+        return self._process.is_forked
 
     @property
     def upcoming(self) -> Trainer | None:
@@ -107,9 +106,7 @@ class Recording:
 
     def tell_forked(self, name: str) -> None:
         """Say once that a forked child records nothing."""
-        if self._told_forked != os.getpid():
-            self._told_forked = os.getpid()
-            warn_forked(name, str(self.run_id))
+        self._process.tell(name, str(self.run_id))
 
     @property
     def fitted(self) -> bool:
@@ -318,7 +315,7 @@ class Recording:
 
     def _at_exit(self) -> None:
         """The process ends and nobody has told how the fit did, as when another callback's `on_exception` raises."""
-        if self.recorder is not None and self.recorder.info.state == "running" and self._pid == os.getpid() and self.trainer is not None:
+        if self.recorder is not None and self.recorder.info.state == "running" and not self.is_forked and self.trainer is not None:
             facts = fit_facts(self.trainer, start_step=self._start_step, exception=None)
             facts = replace(facts, failed=None if facts.interrupted else "the process ended before the fit did")
             self.recorder.close()

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fitgate.store._forked import RecordingProcess
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._process_end import PROCESS_END
 from fitgate.store._run_file import State
 from fitgate.store._schema import Record
 from fitgate.store._values import check_name, check_seconds, check_step, to_float
-from fitgate.store._warn import warn_forked
 
 __all__ = ["ManualRun", "start_run"]
 
@@ -73,7 +73,7 @@ class ManualRun:
             raise
         self._last_step: dict[str, int] = {}
         self._ended = self._told_to_end = False
-        self._pid = self._told_forked = os.getpid()
+        self._process = RecordingProcess()
         PROCESS_END.watch(self)
 
     def log_metric(self, name: str, value: Any, step: int | None = None) -> None:  # noqa: ANN401 - whatever holds one number
@@ -92,10 +92,8 @@ class ManualRun:
             which = f"metric {', '.join(map(repr, metrics))}: " if metrics else ""
             message = f"{which}run {self.id!r} has ended and records nothing more; log before it is closed, or start another run"
             raise RuntimeError(message)
-        if self._pid != os.getpid() and metrics:
-            if self._told_forked != os.getpid():
-                self._told_forked = os.getpid()
-                warn_forked(next(iter(metrics)), self.id)
+        if self._process.is_forked and metrics:
+            self._process.tell(next(iter(metrics)), self.id)
             return
         checked = {check_name(name): to_float(name, value) for name, value in metrics.items()}
         steps = {name: check_step(name, self._last_step.get(name, -1) + 1 if step is None else step) for name in checked}

@@ -9,7 +9,7 @@ from pathlib import Path
 from fitgate.store._guard import Failure, Watch
 from fitgate.store._schema import Record
 
-__all__ = ["Outage", "warn_forked"]
+__all__ = ["Outage"]
 
 _log = logging.getLogger("fitgate")
 _TRUTH_ADVICE = (
@@ -77,11 +77,6 @@ class Outage:
     def _begin(self, watch: Watch, failure: Failure, advice: str, lost: int) -> None:
         ending = f"{lost} points are lost." if lost else advice
         _log.warning("Writing %s to %s fails since %s: %s. %s", watch.name, self._run_dir, _clock(failure), failure, ending)
-
-
-def warn_forked(name: str, run_id: str) -> None:
-    """A forked child, such as a worker of a DataLoader, logs in its parent's run: it has no thread that could write."""
-    _log.warning("metric %r: run %s is recorded by the process that this one was forked from; nothing is recorded here", name, run_id)
 
 
 def _clock(failure: Failure) -> str:
