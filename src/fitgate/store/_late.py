@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fitgate._files import replace_bytes
 from fitgate.store._batch import AXES, STEP, Block
-from fitgate.store._parquet import write_segment
+from fitgate.store._parquet import encode
 from fitgate.store._schema import SCHEMA
 
 __all__ = ["Found", "SealedFile", "replace_in_sealed"]
@@ -84,7 +85,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
             unknown.update(near)
             continue
         if tables:
-            write_segment(file.path, tables, sealed=True)
+            replace_bytes(file.path, *encode(tables), durable=True)
         for key in found:
             left.pop(key, None)
     new = [place for key, place in left.items() if key not in unknown]

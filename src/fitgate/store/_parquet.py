@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 
 import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fitgate._files import replace_bytes
-
-__all__ = ["check_footer", "encode", "write_segment"]
+__all__ = ["GrowingFile", "check_footer", "encode"]
 
 _MARK = b"fgt1"
 _CHECK = struct.Struct("<4sI")
 _TRAILER = struct.Struct("<I4s")  # the footer's length, and the format's own magic
 _MAGIC = b"PAR1"
+_NOTHING = memoryview(b"")
 
 # Sealed files are written once and read often: zstd's level 3 saves 4 % over level 1. The newest is rewritten every second.
 _LEVEL_SEALED, _LEVEL_OPEN = 3, 1
@@ -31,13 +29,51 @@ _DELTA = ("attempt", "rank", "step", "global_step", "epoch", "wall_time")
 _STATISTICS = ("run_id", "attempt", "rank", "stage", "name", "step", "global_step", "epoch", "wall_time")
 
 
-def encode(tables: Iterable[pa.Table], *, sealed: bool) -> list[bytes | memoryview]:
-    """A whole Parquet file, one row group a table, as chunks to write one after the other.
+def encode(tables: Iterable[pa.Table]) -> list[bytes | memoryview]:
+    """A whole Parquet file, to be left for good, one row group a table, as chunks to write one after the other."""
+    body, metadata = _encoded(tables, level=_LEVEL_SEALED)
+    return [body, *_end(metadata)]
+
+
+class GrowingFile:
+    """A Parquet file that is written again and again, each time with more rows; a row group that it keeps is encoded no more.
+
+    What is kept stays in its place, byte for byte: only the newest row group and the footer differ from one time to the next.
+    """
+
+    def __init__(self) -> None:
+        self._kept = self._newest = _NOTHING
+        self._kept_footer = self._newest_footer = b""
+
+    def with_group(self, table: pa.Table) -> list[bytes | memoryview]:
+        """The file with what was kept and one more row group, as chunks to write one after the other."""
+        body, metadata = _encoded([table], level=_LEVEL_OPEN, after=self._kept)
+        if self._kept_footer:
+            newest, metadata = metadata, pq.read_metadata(pa.BufferReader(self._kept_footer))
+            metadata.append_row_groups(newest)
+        check, footer = _end(metadata)
+        self._newest, self._newest_footer = body, footer
+        return [body, check, footer]
+
+    def keep(self) -> None:
+        """The newest row group is to stay as it is."""
+        self._kept, self._kept_footer = self._newest, self._newest_footer
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._kept, self._kept_footer = _NOTHING, b""
+
+
+def _encoded(tables: Iterable[pa.Table], *, level: int, after: memoryview = _NOTHING) -> tuple[memoryview, pq.FileMetaData]:
+    """Row groups as they stand in a file, up to its footer, and what the footer is to say of them.
 
     `store_schema=False` keeps Arrow's own schema out of the file, so that every reader gets plain
     strings; float bits are split by byte (`BYTE_STREAM_SPLIT`), which zstd then packs well.
+
+    They go on from `after`, which are such bytes.
     """
     sink = pa.BufferOutputStream()
+    written: list[pq.FileMetaData] = []
     writer: pq.ParquetWriter | None = None
     for table in tables:
         if writer is None:
@@ -45,26 +81,31 @@ def encode(tables: Iterable[pa.Table], *, sealed: bool) -> list[bytes | memoryvi
                 sink,
                 table.schema,
                 compression="zstd",
-                compression_level=_LEVEL_SEALED if sealed else _LEVEL_OPEN,
+                compression_level=level,
                 use_dictionary=["run_id", "stage", "name"],  # type: ignore[arg-type]  # the stubs know only bool
                 column_encoding={**dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"), "value": "BYTE_STREAM_SPLIT"},
                 write_statistics=list(_STATISTICS),
                 write_page_checksum=True,
                 write_batch_size=16_384,
                 store_schema=False,
+                metadata_collector=written,
             )
+            # The writer has written the magic, and asks the sink where it is before each column: so the columns' places are right.
+            sink.write(after[len(_MAGIC) :])
         writer.write_table(table, row_group_size=max(1, table.num_rows))
     assert writer is not None, "a segment has at least one row"
     writer.close()
     data = memoryview(sink.getvalue())
     length, _ = _TRAILER.unpack(data[-_TRAILER.size :])
-    start = len(data) - _TRAILER.size - length
-    return [data[:start], _CHECK.pack(_MARK, google_crc32c.value(bytes(data[start:]))), data[start:]]
+    return data[: -_TRAILER.size - length], written[0]
 
 
-def write_segment(path: Path, tables: Iterable[pa.Table], *, sealed: bool) -> None:
-    """Replace one Parquet file atomically; a sealed one outlives a power cut too."""
-    replace_bytes(path, *encode(tables, sealed=sealed), durable=sealed)
+def _end(metadata: pq.FileMetaData) -> tuple[bytes, bytes]:
+    """The checksum of a footer, and the footer with what comes behind it."""
+    file = pa.BufferOutputStream()
+    metadata.write_metadata_file(file)  # a file of its own
+    footer = file.getvalue().to_pybytes()[len(_MAGIC) :]
+    return _CHECK.pack(_MARK, google_crc32c.value(footer)), footer
 
 
 def check_footer(source: pa.NativeFile) -> None:

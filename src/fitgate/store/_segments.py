@@ -1,8 +1,8 @@
 """Parquet segments: every file whole and readable at every instant.
 
 Points gather in memory. Each flush writes the newest file whole, under a temporary name, and renames it over
-its own last version; at about 128k rows the file is sealed and the next begins. So a plain
-reader's glob sees every point once, at any instant.
+its own last version, though only its newest rows are encoded anew; at about 128k rows the file is sealed, sorted
+as a whole, and the next begins. So a plain reader's glob sees every point once, at any instant.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fitgate._files import replace_bytes
 from fitgate.store._batch import STEP, Block, blocks_of
 from fitgate.store._late import SealedFile, replace_in_sealed
 from fitgate.store._open_segment import OpenSegment
-from fitgate.store._parquet import write_segment
+from fitgate.store._parquet import encode
 from fitgate.store._schema import STAGES, Record
 
 __all__ = ["SEALED_ROWS", "SegmentWriter", "segment_name"]
@@ -138,11 +139,12 @@ class SegmentWriter:
         if not self._begun:
             self._begin()
         path = self._path(len(self._sealed))
+        chunks = encode(self._open.tables()) if sealed else self._open.growing_file()
         try:
-            write_segment(path, self._open.tables(by_series=sealed), sealed=sealed)
+            replace_bytes(path, *chunks, durable=sealed)
         except FileNotFoundError:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_segment(path, self._open.tables(by_series=sealed), sealed=sealed)
+            replace_bytes(path, *chunks, durable=sealed)
         self._newest = path
         self._unwritten = 0
         self._packed = sealed
