@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from benchmarks.trackers._all import choose
+from benchmarks.trackers._all import choose, trackers_named
 from benchmarks.trackers._builtin import BARE, JUDGED, REFERENCE
 from benchmarks.trackers._figures import rows
+from benchmarks.trackers._in_turns import IN_TURNS
 from benchmarks.trackers._instructions import available, instructions_a_step
 from benchmarks.trackers._measure import Sample
 from benchmarks.trackers._table import machine, table
@@ -34,6 +35,9 @@ def bench(
     instructions: Annotated[
         bool, typer.Option("--instructions", help="Count instructions of the training thread too, where valgrind is installed.")
     ] = False,
+    in_turns: Annotated[
+        bool, typer.Option("--in-turns", help="The sharpest comparison with CSVLogger: all fits in one process, a step each in turn.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One short round of the trackers that need nothing installed.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write samples and figures there too.")] = None,
@@ -47,6 +51,8 @@ def bench(
     if quick:
         steps, repeats = min(steps, _QUICK_STEPS), 1
         trackers, missing = [tracker for tracker in trackers if tracker.builtin], []
+    if in_turns:
+        trackers, missing = trackers_named(IN_TURNS), []
     names, counts = [tracker.name for tracker in trackers], metrics or [2, 20]
     about = {**machine(), "steps": str(steps), "rounds": str(repeats)}
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=err) as progress:
@@ -55,7 +61,8 @@ def bench(
         def advance(sample: Sample) -> None:
             progress.update(task, advance=1, description=f"{sample.tracker}, {sample.metrics} metrics")
 
-        rounds = [_round(names, counts, steps=steps, seed=seed, after_each=advance) for seed in range(repeats)]
+        module = "_in_turns" if in_turns else "_round"
+        rounds = [_round(module, names, counts, steps=steps, seed=seed, after_each=advance) for seed in range(repeats)]
     instructions = instructions and not quick
     counted = _instructions(names, counts) if instructions and available() else {}
     figures = sorted(rows(rounds, bare=BARE, reference=REFERENCE), key=lambda row: names.index(row.tracker))
@@ -84,12 +91,14 @@ def _instructions(names: Sequence[str], counts: Sequence[int]) -> dict[tuple[str
     return {(name, count): instructions_a_step(name, metrics=count) for count in counts for name in wanted}
 
 
-def _round(names: Sequence[str], metrics: Sequence[int], *, steps: int, seed: int, after_each: Callable[[Sample], None]) -> list[Sample]:
+def _round(
+    module: str, names: Sequence[str], metrics: Sequence[int], *, steps: int, seed: int, after_each: Callable[[Sample], None]
+) -> list[Sample]:
     """One fresh interpreter that measures every tracker once."""
     spec = json.dumps({"trackers": list(names), "metrics": list(metrics), "steps": steps, "seed": seed})
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
-    command = [sys.executable, "-m", "benchmarks.trackers._round", spec]
+    command = [sys.executable, "-m", f"benchmarks.trackers.{module}", spec]
     samples = []
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

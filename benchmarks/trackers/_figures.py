@@ -43,7 +43,7 @@ class Row:
 
     Attributes:
         tracker, metrics: which.
-        cpu, wall: microseconds a step above the bare fit of the same round; of the bare fit, its own.
+        cpu, wall: microseconds a step above the bare fit of the same round; of the bare fit, its own. NaN where not measured.
         cpu_ratio, wall_ratio: to the reference's cost above the bare fit, in the same rounds; None for the bare fit.
         once_ms: wall milliseconds a fit, whatever its length, above the bare fit's.
         rounds: how many samples stand behind it.
@@ -115,7 +115,7 @@ def _row(rounds: Sequence[dict[tuple[str, int], Sample]], tracker: str, metrics:
 
 def _median(differences: Sequence[float]) -> Estimate:
     values = np.asarray(differences)
-    if len(values) < _FEWEST:
+    if len(values) < _FEWEST or bool(np.isnan(values).any()):
         return Estimate(float(np.median(values)))
     interval = stats.bootstrap((values,), np.median, n_resamples=_RESAMPLES, method="percentile", rng=0).confidence_interval
     return Estimate(float(np.median(values)), float(interval.low), float(interval.high))
@@ -129,7 +129,7 @@ def _ratio(pairs: Sequence[Sequence[float]]) -> Estimate:
         return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis))
 
     median = float(of_medians(own, other))
-    if len(own) < _FEWEST or bool(np.all(own == other)):
+    if math.isnan(median) or len(own) < _FEWEST or bool(np.all(own == other)):
         return Estimate(median)
     result = stats.bootstrap((own, other), of_medians, paired=True, n_resamples=_RESAMPLES, method="percentile", rng=0)
     return Estimate(median, float(result.confidence_interval.low), float(result.confidence_interval.high))

@@ -15,9 +15,11 @@ import random
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from typing import IO
 
 import pytorch_lightning  # noqa: F401 - loaded before the fork, once for all
 import torch
@@ -26,7 +28,7 @@ from benchmarks.trackers._all import trackers_named
 from benchmarks.trackers._measure import Sample, measure
 from benchmarks.trackers._tracker import Tracker
 
-__all__ = ["main"]
+__all__ = ["main", "prepared"]
 
 # Nothing is sent anywhere, and nobody's own settings play a part.
 _OFFLINE = {
@@ -50,19 +52,26 @@ def main(arguments: Sequence[str]) -> None:
         arguments: one JSON text with `trackers` (names), `metrics` (list), `steps` and `seed`.
     """
     spec = json.loads(arguments[0])
+    with prepared() as results:
+        jobs = [(tracker, metrics) for metrics in spec["metrics"] for tracker in _shuffled(trackers_named(spec["trackers"]), spec["seed"])]
+        for tracker, metrics in jobs:
+            sample = _in_a_fork(tracker, metrics=metrics, steps=spec["steps"])
+            print(json.dumps(asdict(sample)), file=results, flush=True)
+
+
+@contextmanager
+def prepared() -> Iterator[IO[str]]:
+    """A process that measures: quiet, on one thread, away from the user's own folders. Gives where to print what was measured."""
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)  # the step is too small to share, and a fork must find no threads
-    with tempfile.TemporaryDirectory(prefix="bench-round-", ignore_cleanup_errors=True) as home:
+    with results, tempfile.TemporaryDirectory(prefix="bench-round-", ignore_cleanup_errors=True) as home:
         os.environ.update(_OFFLINE, **dict.fromkeys(_FOLDERS, home))
         tempfile.tempdir = home
-        jobs = [(tracker, metrics) for metrics in spec["metrics"] for tracker in _shuffled(trackers_named(spec["trackers"]), spec["seed"])]
-        for tracker, metrics in jobs:
-            sample = _in_a_fork(tracker, metrics=metrics, steps=spec["steps"])
-            print(json.dumps(asdict(sample)), file=results, flush=True)
+        yield results
 
 
 def _shuffled(trackers: Sequence[Tracker], seed: int) -> list[Tracker]:

@@ -76,14 +76,14 @@ def _counted(own: float | None, bare: float | None, reference: float | None) -> 
 
 
 def _number(estimate: Estimate | None, digits: int) -> str:
-    if estimate is None:
+    if estimate is None or math.isnan(estimate.median):
         return ""
     interval = "" if math.isnan(estimate.low) else f" ({estimate.low:,.{digits}f} to {estimate.high:,.{digits}f})"
     return f"{estimate.median:,.{digits}f}{interval}"
 
 
 def _target(row: Row) -> str:
-    ratios = [r for r in (row.cpu_ratio, row.wall_ratio) if r is not None]
+    ratios = [r for r in (row.cpu_ratio, row.wall_ratio) if r is not None and not math.isnan(r.median)]
     if not ratios:
         return "not measured"
     worst = max(ratios, key=lambda r: r.median)

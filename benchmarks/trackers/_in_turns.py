@@ -1,0 +1,165 @@
+"""One round in which the fits take turns, a step each: the sharpest comparison there is of trackers that need no process of their own.
+
+A shared machine drifts by several per cent from second to second, and one process is slower than another by as much for as long
+as it lives: more than what is to be measured. Here all fits run in one process, each in a thread of its own, and hand the
+turn on after every step, in a new order each time. So a step of one fit stands beside steps of the others in the
+same few milliseconds, and what slows one slows all.
+
+CPU time alone: of the thread that trains, and of the threads that a tracker keeps in the background.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.trackers._all import trackers_named
+from benchmarks.trackers._builtin import BARE, JUDGED, REFERENCE, metrics_callback
+from benchmarks.trackers._fit import Batches, run_fit
+from benchmarks.trackers._measure import Sample
+from benchmarks.trackers._round import prepared
+from benchmarks.trackers._tracker import Tracker
+
+__all__ = ["IN_TURNS", "main"]
+
+IN_TURNS = (BARE, REFERENCE, JUDGED)
+"""Those that are compared. No more than one may have threads in the background, or nobody could tell whose they are."""
+
+_WARM_UP_STEPS = 100
+_LEFT_OUT = 20  # first steps of each fit
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print one sample a line, as JSON.
+
+    Args:
+        arguments: one JSON text with `metrics` (list), `steps` and `seed`.
+    """
+    spec = json.loads(arguments[0])
+    with prepared() as results:
+        for metrics in spec["metrics"]:
+            for sample in measure_in_turns(metrics=metrics, steps=spec["steps"], seed=spec["seed"]):
+                print(json.dumps(asdict(sample)), file=results, flush=True)
+
+
+def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
+    """Run the fits side by side.
+
+    Args:
+        metrics: values logged a step.
+        steps: of each fit.
+        seed: of the order in which they take their turns.
+
+    Returns:
+        Their samples, with no wall time: all of them waited most of it.
+    """
+    trackers = trackers_named(IN_TURNS)
+    for tracker in trackers:
+        with tempfile.TemporaryDirectory() as folder:
+            run_fit(_WARM_UP_STEPS, metrics, tracker.build(Path(folder)))
+            tracker.finish()
+    gc.collect()
+    gc.freeze()
+    order = random.Random(seed)  # noqa: S311 - an order, no secret
+    short = max(1, steps // 10)
+    with ExitStack() as folders:
+        _, background_short = _run([_Fit(t, folders, metrics=metrics, steps=short, turns=len(trackers)) for t in trackers], order)
+        fits, background = _run([_Fit(t, folders, metrics=metrics, steps=short + steps, turns=len(trackers)) for t in trackers], order)
+        # A slope, as between other fits: what is done once a fit, to open and to close files, cancels.
+        background_us = (background - background_short) / steps * 1e6
+        return [fit.sample(background_us if fit.tracker.name == JUDGED else 0.0) for fit in fits]
+
+
+def _run(fits: list[_Fit], order: random.Random) -> tuple[list[_Fit], float]:
+    """Let fits take turns until all are over; also gives the CPU seconds of the threads in the background."""
+    before = _in_background()
+    while under_way := [fit for fit in fits if not fit.is_over]:
+        for fit in order.sample(under_way, len(under_way)):
+            fit.take_turn()
+    return fits, _in_background() - before - sum(fit.cpu_s for fit in fits)
+
+
+def _in_background() -> float:
+    """CPU seconds of all threads but this one."""
+    return time.process_time() - time.thread_time()
+
+
+class _Fit(threading.Thread):
+    """One fit, which stops after each step until it is its turn again."""
+
+    def __init__(self, tracker: Tracker, folders: ExitStack, *, metrics: int, steps: int, turns: int) -> None:
+        super().__init__(name=tracker.name)
+        self.tracker = tracker
+        self.cpu_s = 0.0
+        self.is_over = False
+        self._metrics, self._steps = metrics, steps
+        self._folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="tracker-", ignore_cleanup_errors=True)))
+        # A second of this fit lasts as many seconds by the clock as there are fits: what goes by the clock is told so.
+        self._build = partial(metrics_callback, flush_every_s=float(turns)) if tracker.name == JUDGED else tracker.build
+        self._marks_ns: list[int] = []
+        self._error: str | None = None
+        self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self.start()
+
+    def take_turn(self) -> None:
+        """Let it go on to its next step, and wait for it."""
+        self._turn.release()
+        self._done.acquire()
+
+    def run(self) -> None:
+        """The fit, from building the tracker until everything is on disk."""
+        self._turn.acquire()
+        try:
+            run_fit(self._steps, self._metrics, self._build(self._folder), batches=self._batches())
+            self.tracker.finish()
+        except Exception as error:  # noqa: BLE001 - a row that says so
+            self._error = f"{type(error).__name__}: {error}"
+        self.cpu_s = time.thread_time()
+        self.is_over = True
+        self._done.release()
+
+    def sample(self, background_us: float) -> Sample:
+        """Its cost a step, once it is over.
+
+        Args:
+            background_us: what its threads in the background took for a step.
+        """
+        if self._error is None and self.tracker.count is not None:
+            found, wanted = self.tracker.count(self._folder), self._steps * self._metrics
+            self._error = None if found == wanted else f"{self.tracker.name} kept {found} points of {wanted}"
+        if self._error is not None:
+            return Sample(tracker=self.tracker.name, metrics=self._metrics, error=self._error)
+        of_a_step = float(np.diff(self._marks_ns)[_LEFT_OUT:].mean()) / 1e3
+        return Sample(tracker=self.tracker.name, metrics=self._metrics, cpu_us=of_a_step + background_us)
+
+    def _batches(self) -> type[Batches]:
+        marks, turn, done = self._marks_ns, self._turn, self._done
+
+        class InTurns(Batches):
+            """Batches that hand the turn on, and mark how much time the thread has had."""
+
+            def __iter__(self) -> Iterator[torch.Tensor]:
+                for batch in super().__iter__():
+                    marks.append(time.thread_time_ns())
+                    done.release()
+                    turn.acquire()
+                    yield batch
+
+        return InTurns
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
