@@ -318,8 +318,7 @@ class Recording:
         if self.recorder is not None and self.recorder.info.state == "running" and not self.is_forked and self.trainer is not None:
             facts = fit_facts(self.trainer, start_step=self._start_step, exception=None)
             facts = replace(facts, failed=None if facts.interrupted else "the process ended before the fit did")
-            self.recorder.close()
-            self.recorder.update(state="interrupted" if facts.interrupted else "failed", fit=facts)
+            self.recorder.close(state="interrupted" if facts.interrupted else "failed", fit=facts)
 
 
 def _standing(run_dir: Path, *, rank: int, resumed_step: int, first_step: int) -> Standing | None:

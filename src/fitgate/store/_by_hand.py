@@ -132,7 +132,5 @@ class ManualRun:
 
     def _end(self, state: State) -> None:
         self._ended = True
-        self._recorder.close()
-        if self._recorder.info.state == "running":
-            self._recorder.update(state=state)
+        self._recorder.close(**({"state": state} if self._recorder.info.state == "running" else {}))
         PROCESS_END.forget(self)
