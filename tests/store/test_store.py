@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +70,29 @@ def test_steps_that_the_files_can_not_hold_are_refused(tmp_path: Path, step: int
             run.log_metric("loss", 1.0, step=step)
         run.log_metric("loss", 2.0, step=2**63 - 1)
     assert _values(fitgate.Store(tmp_path).latest(), "loss") == {2**63 - 1: 2.0}
+
+
+def test_threads_that_log_without_a_step_take_none_twice(tmp_path: Path) -> None:
+    """Four at once, switched as often as can be: every value has a step of its own."""
+
+    def log() -> None:
+        for _ in range(2000):
+            run.log_metrics({"loss": 1.0, "acc": 2.0})
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with fitgate.start_run(tmp_path, tensorboard=False) as run:
+            threads = [threading.Thread(target=log) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    stored = fitgate.Store(tmp_path).latest()
+    for name in ("loss", "acc"):
+        assert list(_values(stored, name)) == list(range(8000))
 
 
 @pytest.mark.parametrize("step", [1.0, True, "1", np.array(1.5), np.array([1, 2]), np.float64(1), torch.tensor(0.5), torch.tensor([1, 2])])
