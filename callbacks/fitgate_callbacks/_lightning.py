@@ -1,4 +1,4 @@
-"""The one file that knows Lightning's namespaces and versions; its private paths are in `_internals.py`."""
+"""The one file that knows Lightning's namespaces and versions; its private paths are in `_internals`."""
 
 from __future__ import annotations
 
