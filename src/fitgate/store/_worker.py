@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
 from collections.abc import Callable, Collection
 from enum import Enum, auto
 from queue import Empty, SimpleQueue
+
+from fitgate.store._at_exit import at_exit, not_at_exit
 
 __all__ = ["Job", "Worker"]
 
@@ -65,7 +66,7 @@ class Worker:
         if not self.is_here:
             return False
         # A daemon thread dies with the interpreter; what it had not taken must not.
-        atexit.register(self.close)
+        at_exit(self.close)
         try:
             threading.Thread(target=self._run, name="fitgate-flush", daemon=True).start()
         except RuntimeError:
@@ -114,7 +115,7 @@ class Worker:
                 closing = Job.CLOSE in jobs
                 self._do(jobs, None in found and not jobs)
         finally:
-            atexit.unregister(self.close)
+            not_at_exit(self.close)
             self.idle = True
             self._turn.release()
             _tell_done(asked)  # at last: who is told may start another
