@@ -127,11 +127,16 @@ def test_a_checkpoint_that_keeps_the_worst(tmp_path: Path, monitor: str, mode: s
 
 @pytest.mark.parametrize(
     ("thresholds", "gate"),
-    [(["val_acc >= 0.1", "val_acc <= 0.99"], {}), (["val_acc >= 0.1"], {"checkpoint": "last"}), (["other >= 0.1"], {})],
-    ids=["both directions", "the last one", "another metric"],
+    [
+        (["val_acc >= 0.1", "val_acc <= 0.99"], {}),
+        (["val_acc >= 0.1"], {"checkpoint": "last"}),
+        (["other >= 0.1"], {}),
+        (["other >= 0.1", Threshold("val_acc", ">=", 0.01, warn=True)], {}),
+    ],
+    ids=["both directions", "the last one", "another metric", "a warning"],
 )
-def test_a_direction_that_says_nothing(tmp_path: Path, thresholds: list[str], gate: dict[str, Any]) -> None:
-    """Thresholds on both sides, a checkpoint that no monitor chose, a monitor that nothing is asked of: no error."""
+def test_a_direction_that_says_nothing(tmp_path: Path, thresholds: list[Any], gate: dict[str, Any]) -> None:
+    """Thresholds on both sides, a checkpoint that no monitor chose, a monitor that nothing is asked of, or only a warning: no error."""
     callback, _ = fit(tmp_path, best(tmp_path, mode="min", save_last=True), thresholds=thresholds, gate=gate)
     assert callback.decision is not None
 
