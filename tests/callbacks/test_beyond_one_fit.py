@@ -162,9 +162,21 @@ class _Chained(IterableDataset[Any]):
         return iter(TensorDataset(torch.randn(8, 4), torch.arange(8) % 3))
 
 
-class _Sparse(Net):
+class _Unsized(_Chained):
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class _Odd(Net):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        self.log("val_loss", batch.to_dense().sum() if isinstance(batch, torch.Tensor) else self.loss(batch))
+        if not isinstance(batch, torch.Tensor):
+            self.log("val_loss", self.loss(batch))
+        else:
+            self.log("val_loss", (batch.to_padded_tensor(0.0) if batch.is_nested else batch.to_dense()).sum())
+
+
+def _nested(layout: torch.layout) -> Any:
+    return DataLoader([torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)], layout=layout)] * 3, batch_size=None)  # type: ignore[arg-type]  # any sequence will do
 
 
 @pytest.mark.parametrize(
@@ -173,12 +185,15 @@ class _Sparse(Net):
         lambda: DataLoader(ChainDataset([_Chained(), _Chained()]), batch_size=4),
         lambda: {"a": [loader(), loader()], "b": loader()},
         lambda: DataLoader([torch.eye(4).to_sparse() for _ in range(3)], batch_size=None),  # type: ignore[arg-type]  # any sequence will do
+        lambda: DataLoader(_Unsized(), batch_size=4),
+        lambda: _nested(torch.strided),
+        lambda: _nested(torch.jagged),
     ],
-    ids=["a chain of iterables", "loaders in loaders", "sparse tensors"],
+    ids=["a chain of iterables", "loaders in loaders", "sparse tensors", "a length that is not told", "nested tensors", "jagged tensors"],
 )
 def test_what_cannot_be_told_of_the_validation_set_stops_no_fit(tmp_path: Path, loaders: Callable[[], Any]) -> None:
-    """No length, nested loaders, tensors that have no bytes: the fit ends as it does without the callback."""
-    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(_Sparse(), loader(), loaders())
+    """No length, nested loaders, tensors that have no bytes or no shape: the fit ends as it does without the callback."""
+    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(_Odd(), loader(), loaders())
     assert fitgate.Store(str(tmp_path)).latest().state == "completed"
 
 
