@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset, TensorDataset
 
@@ -101,6 +102,27 @@ def test_each_trainer_that_fits_begins_a_run_and_a_test_belongs_to_the_last(tmp_
     assert callback.run_id == ids[1] != ids[0]
     stages = [set(run.metrics()["stage"].to_pylist()) for run in fitgate.Store(str(tmp_path)).runs()]
     assert sorted(map(len, stages)) == [2, 3]
+
+
+@pytest.mark.parametrize("test", [_validate, _test])
+@pytest.mark.parametrize("resumed", [False, True], ids=["at once", "resumed"])
+def test_another_trainer_goes_on_where_the_fit_ended(tmp_path: Path, test: Callable[[Any, Any], None], resumed: bool) -> None:  # noqa: FBT001 - a case
+    """Its points have the steps that the same Trainer's would have, and take none of the fit's away, which may stand at step 0 too."""
+
+    def points(root: Path, *, same: bool) -> list[tuple[str, int, str]]:
+        callback, module = MetricsCallback(root / "runs"), Net()
+        keeper = ModelCheckpoint(root / "ckpt", every_n_train_steps=1, save_top_k=-1, filename="{step}")
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "logger": False}
+        trainer = pl.Trainer(**settings, callbacks=[callback, keeper])
+        trainer.fit(module, loader(1), loader(2))
+        if resumed:
+            callback = MetricsCallback(root / "runs")
+            trainer = pl.Trainer(**{**settings, "max_epochs": 3}, callbacks=[callback])
+            trainer.fit(module, loader(1), loader(2), ckpt_path=root / "ckpt" / "step=2.ckpt")
+        test(trainer if same else pl.Trainer(**QUIET, logger=False, callbacks=[callback]), module)
+        return in_order(stored_points(root / "runs"))
+
+    assert points(tmp_path / "another", same=False) == points(tmp_path / "same", same=True)
 
 
 @pytest.mark.parametrize("test", [_validate, _test])
