@@ -20,7 +20,7 @@ _WORDS = ("best", "last")
 def direction_complaint(chosen: ChosenCheckpoint, thresholds: Iterable[Threshold]) -> str | None:
     """Why the best checkpoint would be the worst by the thresholds on the very metric that chooses it; None where it would not.
 
-    Thresholds in both directions on that metric say nothing of which way is better.
+    Thresholds in both directions on that metric say nothing of which way is better, and neither does one that only warns.
 
     Args:
         chosen: the best of a ModelCheckpoint; `monitor` and `mode` are None where there is none.
@@ -28,7 +28,7 @@ def direction_complaint(chosen: ChosenCheckpoint, thresholds: Iterable[Threshold
     """
     if chosen.monitor is None or chosen.mode is None:
         return None
-    on_it = [threshold for threshold in thresholds if _plain(threshold.metric) == _plain(chosen.monitor)]
+    on_it = [threshold for threshold in thresholds if not threshold.warn and _plain(threshold.metric) == _plain(chosen.monitor)]
     wanted = {_MODES[threshold.better_high] for threshold in on_it}
     if not on_it or chosen.mode in wanted:
         return None

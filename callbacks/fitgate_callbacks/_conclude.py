@@ -14,7 +14,7 @@ from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate.summary import print_summary
 
-__all__ = ["conclude", "write_gate"]
+__all__ = ["conclude", "show", "write_gate"]
 
 T = TypeVar("T")
 _log = logging.getLogger("fitgate")
@@ -40,9 +40,14 @@ def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version
     page = _guarded("the report", lambda: write_report(report, run_dir / "improve")["html"]) if report is not None else None
     if any(run_dir.glob("events.out.tfevents.*")):
         _guarded("the decision for TensorBoard", lambda: _mirror(recorder, gate, report))
+    show(gate, run_dir=run_dir, model_dir=model_dir, version=version, page=page)
+    return report_as_dict(report) if report is not None else None
+
+
+def show(gate: dict[str, Any], *, run_dir: Path, model_dir: Path, version: int | None, page: Path | None) -> None:
+    """Print the summary; a terminal that can't show it is warned about."""
     exported = model_dir / str(version) if version is not None else None
     _guarded("the summary", lambda: print_summary(gate, run_dir=run_dir, exported=exported, report=page))
-    return report_as_dict(report) if report is not None else None
 
 
 def _report(run_dir: Path, gate: dict[str, Any]) -> Report:

@@ -11,7 +11,7 @@ from typing import Any
 from fitgate.errors import FitgateError
 from fitgate.gate import Decision, decision_as_dict, on_record
 from fitgate.registry import live_content
-from fitgate.summary import print_summary
+from fitgate_callbacks._conclude import show
 
 __all__ = ["Earlier", "earlier_outcome", "show_earlier"]
 
@@ -54,13 +54,10 @@ def earlier_outcome(run_dir: Path | None, model_dir: Path) -> Earlier | None:
 
 def show_earlier(earlier: Earlier, model_dir: Path) -> None:
     """Print the summary again. No file is written: all is there already."""
-    exported = model_dir / str(earlier.version) if earlier.version is not None else None
     page = earlier.run_dir / "improve" / "report.html"
     report = page if earlier.report is not None and page.exists() else None
-    try:
-        print_summary(decision_as_dict(earlier.decision, earlier.run_dir.name), run_dir=earlier.run_dir, exported=exported, report=report)
-    except Exception as error:  # noqa: BLE001 - a fit must not fail for what only explains it
-        _log.warning("GateCallback: the summary could not be printed: %s: %s", type(error).__name__, error)
+    gate = decision_as_dict(earlier.decision, earlier.run_dir.name)
+    show(gate, run_dir=earlier.run_dir, model_dir=model_dir, version=earlier.version, page=report)
 
 
 def _version(run_id: str, decision: Decision, model_dir: Path) -> int | None:

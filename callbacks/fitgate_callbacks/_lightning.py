@@ -1,4 +1,4 @@
-"""The one file that knows Lightning's namespaces and versions; its private paths are in `_internals.py`."""
+"""The one file that knows Lightning's namespaces and versions; its private paths are in `_internals`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from fitgate._files import encodable
 from fitgate.store._run_file import FitFacts
@@ -58,10 +57,22 @@ __all__ = [
     "end_of_fit_checkpoint",
     "end_progress_bar",
     "fit_facts",
+    "is_a",
+    "only_waits",
     "shards_checkpoints",
     "shards_weights",
     "versions",
 ]
+
+
+def is_a(thing: object, *names: str) -> bool:
+    """Whether it is of one of Lightning's classes, in whichever namespace: `lightning.pytorch` has each a second time.
+
+    Example:
+        >>> is_a(ModelCheckpoint(), "Checkpoint"), is_a(None, "Checkpoint")
+        (True, False)
+    """
+    return any(kind.__name__ in names for kind in type(thing).__mro__)
 
 
 def versions() -> dict[str, str]:
@@ -162,17 +173,22 @@ def _chosen(callback: Any, which: str) -> ChosenCheckpoint:  # noqa: ANN401
 
 def shards_weights(trainer: Trainer) -> bool:
     """Whether each process holds a part of the weights only, so that no live module can be copied whole."""
-    return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)
+    return is_a(trainer.strategy, "FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
 def shards_checkpoints(trainer: Trainer) -> bool:
     """Whether the strategy says by itself that each checkpoint will be a folder of shards."""
     strategy: Any = trainer.strategy
-    if isinstance(strategy, FSDPStrategy):
+    if is_a(strategy, "FSDPStrategy"):
         return getattr(strategy, "_state_dict_type", "full") == "sharded"
-    if isinstance(strategy, ModelParallelStrategy):
+    if is_a(strategy, "ModelParallelStrategy"):
         return bool(getattr(strategy, "_save_distributed_checkpoint", False))
-    return isinstance(strategy, DeepSpeedStrategy)
+    return is_a(strategy, "DeepSpeedStrategy")
+
+
+def only_waits(trainer: Trainer) -> bool:
+    """Whether hooks run in processes that the trainer has spawned; this one is told of an error all the same."""
+    return is_a(trainer.strategy.launcher, "_MultiProcessingLauncher")
 
 
 def end_progress_bar(trainer: Trainer, module: LightningModule) -> None:
@@ -181,5 +197,5 @@ def end_progress_bar(trainer: Trainer, module: LightningModule) -> None:
     RichProgressBar redraws itself at the bottom until its own `teardown`, which may come after ours; it may be called twice.
     """
     bar: Any = trainer.progress_bar_callback
-    if any(kind.__name__ == "RichProgressBar" for kind in type(bar).__mro__):
+    if is_a(bar, "RichProgressBar"):
         bar.teardown(trainer, module, "fit")

@@ -35,7 +35,8 @@ class LoggedValues:
 
     The evaluation counter, which is the x-axis of values logged at each validation or test batch, never
     starts again within a run. Lightning's does, in each process and with each reloaded loader. The loggers' step
-    goes on as well, where Lightning counts one too many after a checkpoint that was made amid a batch.
+    goes on as well, where Lightning counts one too many after a checkpoint that was made amid a batch, and where
+    another Trainer, which has counted nothing, validates or tests what was fitted.
     """
 
     def __init__(self, sink: Sink, outputs: StepOutputs) -> None:
@@ -44,7 +45,7 @@ class LoggedValues:
         self._tap: LoggerTap | PublicTap | None = None
         self._eval_steps: dict[str, int] = {}
         self._next_step: int | None = None
-        self._shift = 0
+        self._shift = self._least = 0
         self._resumed = False
         self._warned = False
         self._left_out: Trainer | None = None  # it goes on after a validation that an earlier attempt was to run
@@ -54,12 +55,14 @@ class LoggedValues:
     @property
     def step(self) -> int:
         """The current step, as Lightning's loggers count."""
-        return self._tap.step + self._shift if self._tap is not None else self._next_step or 0
+        return max(self._tap.step + self._shift, self._least) if self._tap is not None else self._next_step or 0
 
     @property
     def coming_step(self) -> int:
         """The step that the training batch which begins will have."""
-        return self._next_step if self._resumed and self._next_step is not None else self.step
+        if self._tap is None or (self._resumed and self._next_step is not None):
+            return self._next_step or 0
+        return self._tap.coming_step + self._shift
 
     def install(self, trainer: Trainer, state: dict[str, Any] | None = None) -> None:
         """Begin to listen.
@@ -76,6 +79,7 @@ class LoggedValues:
             self._left_out = trainer if state.get("validation_is_due") else None
         elif self._next_step is None and trainer.global_step == 0:
             self._next_step = 0
+        self._least = 0 if trainer.state.fn == "fit" else self._next_step or 0
         missing = missing_path(trainer)
         if missing is None:
             self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state))
@@ -163,7 +167,7 @@ class LoggedValues:
         if self._resumed and self._next_step is not None:
             self._resumed = False
             self._shift = self._next_step - ahead - step
-        return step + self._shift
+        return max(step + self._shift, self._least)
 
     def _unfinished(self, trainer: Trainer, state: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Restore what the epoch in hand has summed up; tell it at once where Lightning goes on with the next epoch already.

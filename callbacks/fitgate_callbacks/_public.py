@@ -50,6 +50,11 @@ class PublicTap(Callback):
         """The x-axis of Lightning's own loggers now."""
         return self._step
 
+    @property
+    def coming_step(self) -> int:
+        """The step of the training batch that begins."""
+        return self._next_step
+
     def remove(self) -> None:
         """Tell what is still due, and listen no more."""
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]  # set in Trainer.__init__

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from fitgate_callbacks._lightning import Trainer
+from fitgate_callbacks._lightning import Trainer, is_a
 from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["LearningRates"]
@@ -33,9 +33,7 @@ class LearningRates:
         """Begin to listen: in `on_fit_start`, which comes before a monitor asks for loggers."""
         self.remove()
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set in Trainer.__init__
-        kinds = [(callback, type(callback).__mro__) for callback in callbacks]
-        monitors = [callback for callback, mro in kinds if any(kind.__name__ == "LearningRateMonitor" for kind in mro)]
-        self._monitors = [_Monitor(trainer, monitor, self._sink) for monitor in monitors]
+        self._monitors = [_Monitor(trainer, each, self._sink) for each in callbacks if is_a(each, "LearningRateMonitor")]
 
     def remove(self) -> None:
         """Listen no more; the monitors are as they were."""

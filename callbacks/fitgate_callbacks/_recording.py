@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import time
@@ -18,6 +17,7 @@ import torch
 
 from fitgate.errors import StoreError
 from fitgate.store import Store
+from fitgate.store._at_exit import at_exit, not_at_exit
 from fitgate.store._forked import RecordingProcess
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
@@ -151,7 +151,7 @@ class Recording:
             self.recorder.update(state="running", fit=None)
         self.trainer, self._in_fit = trainer, fitting
         self._fits += fitting
-        atexit.register(self._at_exit)
+        at_exit(self._at_exit)
 
     def take(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401 - may wait on a device
         """Record what was logged together at one instant. The only call in the training loop."""
@@ -204,9 +204,8 @@ class Recording:
     def write_end(self, trainer: Trainer, exception: BaseException | None) -> None:
         """Write down how it ended: once, save that an error after the end of a fit makes it a failed one."""
         recorder = self.recorder
-        if recorder is None or not (
-            recorder.info.state == "running" or (recorder.info.state == "completed" and exception and self._in_fit)
-        ):
+        failed_late = exception is not None and self._in_fit and trainer.state.fn == "fit"
+        if recorder is None or not (recorder.info.state == "running" or (recorder.info.state == "completed" and failed_late)):
             return
         facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation_set.facts)
         state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
@@ -222,10 +221,17 @@ class Recording:
             recorder.count_lost_elsewhere(int(lost[1:].sum()))
 
     def write_failed_start(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """An error before anything began: a line in the store too, unless it may belong to another run's checkpoint."""
-        if self.recorder is None and self.run_id and trainer.state.fn == "fit" and trainer.is_global_zero and not trainer.ckpt_path:
-            self._open(trainer, module, alone=True)
-            self._in_fit = True
+        """A fit's error before anything began: a line in the store too, unless it may belong to another run's checkpoint."""
+        if self._in_fit or self._fits or not trainer.is_global_zero or trainer.ckpt_path:
+            return
+        with contextlib.suppress(OSError):  # a store that can't be written: the error that is on its way says more
+            self._chosen_for = weakref.ref(trainer)
+            self.run_id = self.run_id or self._new_run()
+            if self.recorder is None:
+                self._open(trainer, module, alone=True)
+            else:  # it has validated before
+                self.recorder.update(state="running", fit=None)
+            self.trainer, self._in_fit = trainer, True
             self.write_end(trainer, exception)
 
     def close(self, *, restored: str | None = None) -> None:
@@ -236,7 +242,7 @@ class Recording:
         """
         self.trainer = None
         self._is_chosen = False
-        atexit.unregister(self._at_exit)
+        not_at_exit(self._at_exit)
         if self.recorder is not None:
             self.recorder.close()
         elif not self.stands_by:
@@ -318,8 +324,7 @@ class Recording:
         if self.recorder is not None and self.recorder.info.state == "running" and not self.is_forked and self.trainer is not None:
             facts = fit_facts(self.trainer, start_step=self._start_step, exception=None)
             facts = replace(facts, failed=None if facts.interrupted else "the process ended before the fit did")
-            self.recorder.close()
-            self.recorder.update(state="interrupted" if facts.interrupted else "failed", fit=facts)
+            self.recorder.close(state="interrupted" if facts.interrupted else "failed", fit=facts)
 
 
 def _standing(run_dir: Path, *, rank: int, resumed_step: int, first_step: int) -> Standing | None:

@@ -127,14 +127,14 @@ def _size(dataset: Any) -> int | None:  # noqa: ANN401
     """The length of a data set; None where it has none to tell, as a chain of iterables, whose `__len__` raises."""
     try:
         return len(dataset) if isinstance(dataset, Sized) else None
-    except TypeError:
+    except (TypeError, NotImplementedError, AttributeError):  # what Lightning takes for that
         return None
 
 
 def samples_in(batch: Any) -> int | None:  # noqa: ANN401
     """The samples in a batch: the length of the first tensor in it."""
     if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.ndim else 1
+        return batch.size(0) if batch.ndim else 1  # a nested one has no shape
     return next((size for size in map(samples_in, _parts(batch)) if size is not None), None)
 
 
@@ -162,19 +162,19 @@ def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
 def _first_samples(batch: Any) -> list[torch.Tensor] | None:  # noqa: ANN401
     """Of every tensor in a batch the first samples, copied where they are; None where one can't be read as bytes."""
     tensors = list(_tensors(batch))
-    if any(tensor.layout != torch.strided for tensor in tensors):
+    if any(tensor.layout != torch.strided or tensor.is_nested for tensor in tensors):
         return None
     return [(tensor[:_FIRST] if tensor.ndim else tensor).detach().clone() for tensor in tensors]
 
 
 def _digest(samples: Iterable[torch.Tensor]) -> str | None:
-    """Of the type, shape and values of each; None where a device can't give them any more."""
+    """Of the type, shape and values of each; None where a device can't give them any more, or a tensor's class won't."""
     digest = hashlib.sha256()
     try:
         for few in samples:
             digest.update(f"{few.dtype}{tuple(few.shape)}".encode())
             digest.update(few.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    except RuntimeError:
+    except Exception:  # noqa: BLE001 - raised here, it would take the records with it that are fetched next
         return None
     return digest.hexdigest()
 
@@ -205,7 +205,7 @@ def _of_all_ranks(trainer: Trainer, index: int, seen: int) -> int:
     set once. Without one, each rank saw the same data; of an unsized one, nothing but this rank's count is known.
     """
     loader = val_loaders(trainer)[index]
-    sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
-    if not isinstance(sampler, DistributedSampler) or not isinstance(dataset, Sized):
+    total = _size(getattr(loader, "dataset", None))
+    if not isinstance(getattr(loader, "sampler", None), DistributedSampler) or total is None:
         return seen
-    return min(seen * trainer.world_size, len(dataset))
+    return min(seen * trainer.world_size, total)

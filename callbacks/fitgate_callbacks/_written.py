@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-
 from fitgate.store._checkpoints import WrittenCheckpoint, located, mark_of, noted, settled
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._lightning import Trainer
@@ -63,7 +61,8 @@ def settle(recorder: Recorder) -> None:
 def _note(trainer: Trainer, recorder: Recorder, path: str, step: int) -> None:
     where = located(path)
     # Any writer but Lightning's plain one may be at it in the background: right after the call an older file may lie there.
-    at_once = type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
+    kind = type(trainer.strategy.checkpoint_io)
+    at_once = kind.__name__ == "TorchCheckpointIO" and kind.__module__.startswith("lightning")  # there are two namespaces
     mark = mark_of(where) if at_once else None
     new = WrittenCheckpoint(path=where, global_step=step, attempt=recorder.info.attempts[-1].number, mark=mark)
     recorder.update(checkpoints=noted(recorder.info.checkpoints, new, wanted=_wanted(trainer)))

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +215,9 @@ class GateCallback(Callback):
             return
         self._drop_staged()
         metrics = self._metrics(trainer)
-        recorder = metrics.end_fit(trainer, exception) or metrics.recorder
-        if not trainer.is_global_zero or recorder is None or recorder.info.state in ("deployed", "improve"):
+        recorder = metrics.end_fit(trainer, exception)
+        if not trainer.is_global_zero or recorder is None or recorder.info.state not in ("failed", "interrupted"):
             return  # nothing began, and what stands on record is of a fit before; or this one has been judged
-        if recorder.info.state == "completed" and recorder.info.fit is not None:
-            # Another callback failed once the training itself had come to its end.
-            failed = f"{type(exception).__name__}: {exception}".rstrip(": ")
-            recorder.update(state="failed", fit=replace(recorder.info.fit, failed=failed))
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
         decision, _ = judge_run(run, self._thresholds, self._model_dir, self._allow)
         self.decision, self.run_dir = without_artifact(decision), recorder.run_dir

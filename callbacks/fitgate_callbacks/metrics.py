@@ -9,7 +9,7 @@ from typing import Any
 from fitgate.store._names import check_run_id
 from fitgate.store._recorder import Recorder
 from fitgate.store._values import check_name, check_seconds, check_step, to_float
-from fitgate_callbacks._lightning import Callback, LightningModule, Trainer
+from fitgate_callbacks._lightning import Callback, LightningModule, Trainer, only_waits
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, LOSS, StepOutputs
 from fitgate_callbacks._rates import LearningRates
@@ -244,11 +244,9 @@ class MetricsCallback(Callback):
         """The fit came to its end, unless a SIGTERM came in its last moments."""
         self.end_fit(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """An error, Ctrl-C or SIGTERM: bring everything to the disk. `teardown` won't be called."""
-        self._recording.write_failed_start(trainer, pl_module, exception)
-        if self.end_fit(trainer, exception) is None:
-            self._recording.write_end(trainer, exception)  # another callback's error, after the files were closed
+        self.end_fit(trainer, exception)
         self._end(error=True)
 
     def end_fit(self, trainer: Trainer, exception: BaseException | None = None) -> Recorder | None:
@@ -257,16 +255,17 @@ class MetricsCallback(Callback):
         Returns:
             The recorder, for those who judge; None where this process recorded nothing of this fit.
         """
-        if exception is not None and self._may_begin:
-            self._begin(trainer, trainer.lightning_module)  # an error in the sanity check of a fit that goes on
-        if self.recorder is None or self._recording.trainer is None:
+        if exception is not None:
+            self._begin_to_fail(trainer, exception)
+        recorder = self.recorder
+        if recorder is None or (exception is None and self._recording.trainer is None):
             return None
-        self.recorder.flush()
-        if exception is None and self.recorder.info.state == "running":  # once: whoever asks first
+        recorder.flush()
+        if exception is None and recorder.info.state == "running":  # once: whoever asks first
             self._recording.gather_lost(trainer)
-            settle(self.recorder)
+            settle(recorder)
         self._recording.write_end(trainer, exception)
-        return self.recorder
+        return recorder
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Close the files. A test after the fit opens them anew."""
@@ -340,10 +339,24 @@ class MetricsCallback(Callback):
         elif self._recording.witnesses:
             # What a checkpoint holds of an epoch's sums is rank 0's own.
             self._logged.install(trainer, {key: logged[key] for key in ("eval_steps", "next_step") if key in logged})
+        self._take_early(trainer)
+
+    def _take_early(self, trainer: Trainer) -> None:
+        """Record what was logged by hand between `setup` and the opening of the files."""
         early, self._early = self._early, []
         stage = {"validate": "validate", "test": "test"}.get(str(trainer.state.fn), "train")
         for name, number, at in early:
             self._recording.take(stage, self._logged.step if at is None else at, (name,), [number])
+
+    def _begin_to_fail(self, trainer: Trainer, exception: BaseException) -> None:
+        """Open the run of a fit that failed before it was opened: in another callback's `setup`, or in a sanity check."""
+        if self._may_begin:
+            self._begin(trainer, trainer.lightning_module)
+        elif trainer.state.fn == "fit" and not only_waits(trainer) and not getattr(trainer, "barebones", False):
+            if not self._recording.is_for(trainer, "fit"):
+                self._renew()
+            self._recording.write_failed_start(trainer, trainer.lightning_module, exception)
+            self._take_early(trainer)
 
     def _keep_loss_apart(self) -> None:
         """The loss that is returned gets a tag of its own in TensorBoard where the module logs one by that name in validation.

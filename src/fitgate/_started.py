@@ -52,8 +52,8 @@ def git_state(folder: Path | None = None, *, without: Path | None = None) -> dic
 def _status(folder: Path, paths: Sequence[str]) -> list[str]:
     # Without optional locks: a status that refreshes the index would stand in the way of a commit made meanwhile.
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *paths]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)  # noqa: S603 - git, with paths of our own
-    return done.stdout.splitlines()
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=_PATIENCE_S)  # noqa: S603 - git, with paths of our own
+    return done.stdout.decode(errors="replace").splitlines()  # a file's name may be any bytes
 
 
 def started_command(arguments: Sequence[str] | None = None) -> str | None:

@@ -1,6 +1,6 @@
 """A fit on two ranks, as a script: started by Trainer's own launcher, by torchrun or by spawning.
 
-Usage: ROOT STRATEGY RANKS [RANK_THAT_DIES | "blocked"]. Leaves ROOT/rank<r>.json beside the store in ROOT/runs.
+Usage: ROOT STRATEGY RANKS [RANK_THAT_DIES | "blocked" | "raises"]. Leaves ROOT/rank<r>.json beside the store in ROOT/runs.
 """
 
 import json
@@ -73,6 +73,15 @@ class Dies(pl.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Raises(pl.Callback):
+    """An error on every rank in the second epoch."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            message = "on purpose"
+            raise RuntimeError(message)
+
+
 class Blocks(pl.Callback):
     """Something stands where rank 1 is going to write; rank 0 can go on."""
 
@@ -119,7 +128,7 @@ def main(root: Path, strategy: str, ranks: Any, *trouble: str) -> None:
     ours, counts, alone = MetricsCallback(root / "runs", ranks=ranks, flush_every_s=0.1), CountsCollectives(), CountsCollectives()
     if strategy == "ddp" and not trouble:
         _fit(strategy, alone)
-    troubles = [Blocks(ours) if what == "blocked" else Dies(int(what)) for what in trouble]
+    troubles = [Blocks(ours) if what == "blocked" else Raises() if what == "raises" else Dies(int(what)) for what in trouble]
     _fit(strategy, ours, counts, Reports(root, ours, alone, counts), *troubles)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset, TensorDataset
 
@@ -104,6 +105,27 @@ def test_each_trainer_that_fits_begins_a_run_and_a_test_belongs_to_the_last(tmp_
 
 
 @pytest.mark.parametrize("test", [_validate, _test])
+@pytest.mark.parametrize("resumed", [False, True], ids=["at once", "resumed"])
+def test_another_trainer_goes_on_where_the_fit_ended(tmp_path: Path, test: Callable[[Any, Any], None], resumed: bool) -> None:  # noqa: FBT001 - a case
+    """Its points have the steps that the same Trainer's would have, and take none of the fit's away, which may stand at step 0 too."""
+
+    def points(root: Path, *, same: bool) -> list[tuple[str, int, str]]:
+        callback, module = MetricsCallback(root / "runs"), Net()
+        keeper = ModelCheckpoint(root / "ckpt", every_n_train_steps=1, save_top_k=-1, filename="{step}")
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "logger": False}
+        trainer = pl.Trainer(**settings, callbacks=[callback, keeper])
+        trainer.fit(module, loader(1), loader(2))
+        if resumed:
+            callback = MetricsCallback(root / "runs")
+            trainer = pl.Trainer(**{**settings, "max_epochs": 3}, callbacks=[callback])
+            trainer.fit(module, loader(1), loader(2), ckpt_path=root / "ckpt" / "step=2.ckpt")
+        test(trainer if same else pl.Trainer(**QUIET, logger=False, callbacks=[callback]), module)
+        return in_order(stored_points(root / "runs"))
+
+    assert points(tmp_path / "another", same=False) == points(tmp_path / "same", same=True)
+
+
+@pytest.mark.parametrize("test", [_validate, _test])
 def test_a_copy_that_only_tests_hides_nothing(tmp_path: Path, test: Callable[[Any, Any], None]) -> None:
     """Copied after a fit, as a pickle is, and put on another Trainer: what the fit recorded counts as before."""
     callback = MetricsCallback(tmp_path)
@@ -162,9 +184,21 @@ class _Chained(IterableDataset[Any]):
         return iter(TensorDataset(torch.randn(8, 4), torch.arange(8) % 3))
 
 
-class _Sparse(Net):
+class _Unsized(_Chained):
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class _Odd(Net):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        self.log("val_loss", batch.to_dense().sum() if isinstance(batch, torch.Tensor) else self.loss(batch))
+        if not isinstance(batch, torch.Tensor):
+            self.log("val_loss", self.loss(batch))
+        else:
+            self.log("val_loss", (batch.to_padded_tensor(0.0) if batch.is_nested else batch.to_dense()).sum())
+
+
+def _nested(layout: torch.layout) -> Any:
+    return DataLoader([torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)], layout=layout)] * 3, batch_size=None)  # type: ignore[arg-type]  # any sequence will do
 
 
 @pytest.mark.parametrize(
@@ -173,12 +207,15 @@ class _Sparse(Net):
         lambda: DataLoader(ChainDataset([_Chained(), _Chained()]), batch_size=4),
         lambda: {"a": [loader(), loader()], "b": loader()},
         lambda: DataLoader([torch.eye(4).to_sparse() for _ in range(3)], batch_size=None),  # type: ignore[arg-type]  # any sequence will do
+        lambda: DataLoader(_Unsized(), batch_size=4),
+        lambda: _nested(torch.strided),
+        lambda: _nested(torch.jagged),
     ],
-    ids=["a chain of iterables", "loaders in loaders", "sparse tensors"],
+    ids=["a chain of iterables", "loaders in loaders", "sparse tensors", "a length that is not told", "nested tensors", "jagged tensors"],
 )
 def test_what_cannot_be_told_of_the_validation_set_stops_no_fit(tmp_path: Path, loaders: Callable[[], Any]) -> None:
-    """No length, nested loaders, tensors that have no bytes: the fit ends as it does without the callback."""
-    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(_Sparse(), loader(), loaders())
+    """No length, nested loaders, tensors that have no bytes or no shape: the fit ends as it does without the callback."""
+    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path)]).fit(_Odd(), loader(), loaders())
     assert fitgate.Store(str(tmp_path)).latest().state == "completed"
 
 

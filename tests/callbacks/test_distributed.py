@@ -76,6 +76,14 @@ def test_other_ways_to_start_ranks(tmp_path: Path, launcher: list[str], strategy
 
 
 @pytest.mark.stress
+def test_an_error_in_spawned_ranks_is_one_failed_run(tmp_path: Path) -> None:
+    """The process that spawned them is told of it too, and makes no run of its own."""
+    _run(tmp_path, ALONE, "ddp_spawn", "zero", "raises", fine=False)
+    run = _only_run(tmp_path)
+    assert (run.state, run.metrics(["rank_step"])["step"].to_pylist()) == ("failed", [0, 1, 2])
+
+
+@pytest.mark.stress
 @pytest.mark.parametrize("dying", ["0", "1"])
 def test_a_rank_that_dies_leaves_the_store_readable(tmp_path: Path, dying: str) -> None:
     """A SIGKILL in the second epoch: the first one's points of the other rank are there, and every file is whole."""

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -14,6 +15,8 @@ from safetensors.torch import load_file
 import fitgate
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.gate import judge
+from tests.callbacks._fits import QUIET, Net, OtherNet
+from tests.callbacks._fits import loader as small_loader
 from tests.callbacks._gated import STEPS, Scripted, best, best_path, fit, latest, loader, make_trainer, manifest, published
 
 
@@ -137,6 +140,24 @@ def test_a_file_that_somebody_writes_over(tmp_path: Path) -> None:
     make_trainer(tmp_path, None, Overwrites(), gate, best(tmp_path)).fit(Scripted(data="x"), loader(), loader())
     assert _outcome(gate)[0] == "improve"
     assert "was not written by this run: it is" in _outcome(gate)[1]
+
+
+@pytest.mark.parametrize(("library", "kind"), [(pl, Net), (lightning.pytorch, OtherNet)], ids=["pytorch_lightning", "lightning"])
+def test_a_checkpoint_is_known_as_soon_as_it_is_written(tmp_path: Path, library: Any, kind: Any) -> None:
+    """In either namespace Lightning's plain writer is done when it returns: what somebody puts there later is not taken for it."""
+    marks: list[Any] = []
+
+    class Looks(library.Callback):  # type: ignore[misc]
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            assert callback.recorder is not None
+            marks.extend(written.mark for written in callback.recorder.info.checkpoints)
+
+    callback = MetricsCallback(tmp_path / "runs")
+    keeper = library.callbacks.ModelCheckpoint(tmp_path / "ckpt")
+    options: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "logger": False}
+    library.Trainer(**options, callbacks=[callback, keeper, Looks()]).fit(kind(), small_loader())
+    assert marks
+    assert None not in marks
 
 
 def test_a_last_checkpoint_that_is_a_link(tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch.strategies
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
+import fitgate
 from fitgate import Threshold
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.gate import parse_thresholds
 from fitgate_callbacks._examples import ExampleInput
+from fitgate_callbacks._lightning import shards_weights
 from fitgate_callbacks._roots import probe
 from fitgate_callbacks._start import check_setup
 from tests.callbacks._gated import Scripted, best, fit, latest, loader, published
@@ -73,8 +76,11 @@ def test_a_url_is_no_folder(url: Any) -> None:
         (ModelParallelStrategy(), True),
         (ModelParallelStrategy(save_distributed_checkpoint=False), False),
         (SingleDeviceStrategy(), False),
+        (lightning.pytorch.strategies.FSDPStrategy(state_dict_type="sharded"), True),
+        (lightning.pytorch.strategies.ModelParallelStrategy(), True),
+        (lightning.pytorch.strategies.SingleDeviceStrategy(), False),
     ],
-    ids=["fsdp sharded", "fsdp full", "parallel sharded", "parallel full", "one device"],
+    ids=lambda value: value if isinstance(value, bool) else ".".join([type(value).__module__.split(".")[0], type(value).__name__]),
 )
 def test_a_strategy_that_says_it_saves_shards(tmp_path: Path, strategy: Any, sharded: bool) -> None:  # noqa: FBT001 - a parameter
     """Refused before training, where its ModelCheckpoint would be judged; a path to a whole file is no shard of it."""
@@ -96,6 +102,7 @@ def test_a_strategy_that_says_it_saves_shards(tmp_path: Path, strategy: Any, sha
             check("best")
     else:
         assert not check("best")
+    assert shards_weights(trainer) == (not type(strategy).__name__.startswith("Single"))
     (tmp_path / "whole.ckpt").touch()
     assert not check(str(tmp_path / "whole.ckpt"))
 
@@ -127,11 +134,16 @@ def test_a_checkpoint_that_keeps_the_worst(tmp_path: Path, monitor: str, mode: s
 
 @pytest.mark.parametrize(
     ("thresholds", "gate"),
-    [(["val_acc >= 0.1", "val_acc <= 0.99"], {}), (["val_acc >= 0.1"], {"checkpoint": "last"}), (["other >= 0.1"], {})],
-    ids=["both directions", "the last one", "another metric"],
+    [
+        (["val_acc >= 0.1", "val_acc <= 0.99"], {}),
+        (["val_acc >= 0.1"], {"checkpoint": "last"}),
+        (["other >= 0.1"], {}),
+        (["other >= 0.1", Threshold("val_acc", ">=", 0.01, warn=True)], {}),
+    ],
+    ids=["both directions", "the last one", "another metric", "a warning"],
 )
-def test_a_direction_that_says_nothing(tmp_path: Path, thresholds: list[str], gate: dict[str, Any]) -> None:
-    """Thresholds on both sides, a checkpoint that no monitor chose, a monitor that nothing is asked of: no error."""
+def test_a_direction_that_says_nothing(tmp_path: Path, thresholds: list[Any], gate: dict[str, Any]) -> None:
+    """Thresholds on both sides, a checkpoint that no monitor chose, a monitor that nothing is asked of, or only a warning: no error."""
     callback, _ = fit(tmp_path, best(tmp_path, mode="min", save_last=True), thresholds=thresholds, gate=gate)
     assert callback.decision is not None
 
@@ -186,26 +198,46 @@ def test_two_gates_on_one_trainer(tmp_path: Path) -> None:
         assert f"GateCallback([{threshold!r}], dirpath={str(tmp_path / 'deploy')!r}, model_name={name!r})" in told
 
 
+@pytest.mark.parametrize("validated", [False, True], ids=["at once", "after a validation"])
 @pytest.mark.parametrize("order", ["gate first", "metrics first"])
 def test_an_error_before_the_first_step_is_only_its_message(
-    tmp_path: Path, order: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    order: str,
+    validated: bool,  # noqa: FBT001 - a case
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No verdict is printed above it, and none is written. Where a run was there already, run.json says that it failed, and why."""
+    """No verdict is printed above it, and none is written. run.json says that the fit failed, and why."""
     gate = GateCallback(["val_acc >= 0.9"], dirpath=tmp_path / "deploy", model_name="net")
     metrics = MetricsCallback(tmp_path / "runs")
     callbacks = [gate, metrics] if order == "gate first" else [metrics, gate]
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
     trainer = pl.Trainer(max_epochs=1, enable_model_summary=False, callbacks=[*callbacks, best(tmp_path, mode="min")], **settings)
+    if validated:
+        trainer.validate(NeverTrains(), loader(), verbose=False)
     with pytest.raises(ValueError, match="the worst epoch"):
         trainer.fit(NeverTrains(), loader(), loader())
     assert "IMPROVE" not in capsys.readouterr().out
     assert "GateCallback" not in caplog.text
-    if order == "gate first":
-        assert not (tmp_path / "runs").exists()
-        return
     run = latest(tmp_path)
     assert run.state == "failed"
     assert run.info.fit is not None
     assert "the worst epoch" in str(run.info.fit.failed)
     assert not (tmp_path / "runs" / run.id / "gate.json").exists()
     assert not (tmp_path / "runs" / run.id / "improve").exists()
+
+
+def test_an_error_before_the_first_step_judges_no_earlier_run(tmp_path: Path) -> None:
+    """What the same MetricsCallback recorded of another Trainer, without a gate, stays as it was."""
+    metrics = MetricsCallback(tmp_path / "runs")
+    settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False, "max_epochs": 1}
+    settings |= {"enable_model_summary": False, "enable_checkpointing": True}
+    pl.Trainer(**settings, callbacks=[metrics, best(tmp_path)]).fit(Scripted(), loader(), loader())
+    ungated = latest(tmp_path)
+    gate = GateCallback(["val_acc >= 0.9"], dirpath=tmp_path / "deploy", model_name="net")
+    with pytest.raises(ValueError, match="the worst epoch"):
+        pl.Trainer(**settings, callbacks=[gate, metrics, best(tmp_path, mode="min")]).fit(NeverTrains(), loader(), loader())
+    assert fitgate.Store(tmp_path / "runs").run(ungated.id).state == "completed"
+    assert not (Path(ungated.path) / "gate.json").exists()
+    assert latest(tmp_path).state == "failed"
+    assert gate.run_dir == Path(latest(tmp_path).path)

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from fitgate_callbacks import _logged
 from tests.callbacks._fits import QUIET, Net, OtherNet, Point, csv_points, csv_rows, loader
 
 
@@ -77,6 +78,19 @@ def test_the_rates_are_those_that_csv_logger_gets(tmp_path: Path, namespace: str
     assert rates(beside) == expected
     assert rates(fit(tmp_path / "alone", False, 1)) == expected  # noqa: FBT003 - Lightning's own argument
     assert rates(fit(tmp_path / "other-order", False, -1)) == expected  # noqa: FBT003
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_rates_by_the_public_api(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a Lightning whose private paths are others, the same points at the same steps."""
+    logger = CSVLogger(tmp_path)
+    options: dict[str, Any] = {**QUIET, "accumulate_grad_batches": 2 if case == "groups" else 1, "log_every_n_steps": 1}
+    pl.Trainer(**options, logger=logger, callbacks=[LearningRateMonitor()]).fit(_net(Net, CASES[case]), loader(), loader())
+    monkeypatch.setattr(_logged, "missing_path", lambda _trainer: "Trainer._somewhere")
+    callbacks = [LearningRateMonitor(), MetricsCallback(tmp_path / "runs", tensorboard=False)]
+    pl.Trainer(**options, logger=False, callbacks=callbacks).fit(_net(Net, CASES[case]), loader(), loader())
+    expected = {point for point in csv_points(csv_rows(logger)) if _is_rate(point[0])}
+    assert rates(fitgate.Store(tmp_path / "runs").latest()) == expected
 
 
 @pytest.mark.parametrize("every", [3, 50, 0])

@@ -99,8 +99,7 @@ def test_an_exception_in_a_hook_of_another_callback(tmp_path: Path, hook: str) -
     """Before ours in the list or after it: all points are there, the run has failed, and run.json says by what."""
     ours = MetricsCallback(tmp_path / "runs", flush_every_s=3600)
     stops = Stops(hook, _raise)
-    before = hook != "setup"  # until then ours has not chosen a run
-    module, logger = _fit(tmp_path, [stops, ours] if before and len(hook) % 2 else [ours, stops])
+    module, logger = _fit(tmp_path, [stops, ours] if len(hook) % 2 else [ours, stops])
     run = _assert_all_is_there(tmp_path, module, logger, "failed")
     assert run.info.fit is not None
     assert run.info.fit.failed == "RuntimeError: on purpose"
@@ -152,6 +151,44 @@ def test_an_exception_in_a_test(tmp_path: Path, after_fit: bool, state: str) -> 
     run = fitgate.Store(str(tmp_path)).latest()
     assert run.state == state
     assert run.metrics(["test_loss_step"])["step"].to_pylist() == [0, 1]
+
+
+def test_an_error_before_the_files_are_open(tmp_path: Path) -> None:
+    """What was logged by hand until then is there."""
+
+    class Fails(Net):
+        def configure_optimizers(self) -> Any:
+            _raise()
+
+    ours = MetricsCallback(tmp_path)
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[ours, Stops("setup", lambda: ours.log_metric("mine", 0.5))])
+    with pytest.raises(RuntimeError, match="on purpose"):
+        trainer.fit(Fails(), loader(3), loader(2))
+    run = fitgate.Store(str(tmp_path)).latest()
+    assert (run.state, run.metrics()["value"].to_pylist()) == ("failed", [0.5])
+
+
+@pytest.mark.parametrize("again", ["predict", "test", "another fit"])
+def test_an_error_that_is_not_of_the_fit_on_record(tmp_path: Path, again: str) -> None:
+    """A completed run stays so, whatever fails afterwards before it is our turn: another Trainer's fit is another run."""
+
+    class Predicts(Net):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.net(batch[0])
+
+    ours = MetricsCallback(tmp_path)
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[ours])
+    trainer.fit(Net(), loader(3), loader(2))
+    before = fitgate.Store(str(tmp_path)).latest()
+    if again == "another fit":
+        trainer = pl.Trainer(**QUIET, logger=False, callbacks=[ours])
+    trainer.callbacks.insert(0, Stops("on_predict_end" if again == "predict" else "setup", _raise))  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="on purpose"):
+        {"predict": trainer.predict, "test": trainer.test, "another fit": trainer.fit}[again](Predicts(), loader(3))  # type: ignore[operator]
+    after = fitgate.Store(str(tmp_path)).run(before.id)
+    assert (after.state, after.info.fit) == ("completed", before.info.fit)
+    states = [run.state for run in fitgate.Store(str(tmp_path)).runs()]
+    assert states == (["failed", "completed"] if again == "another fit" else ["completed"])
 
 
 def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> None:

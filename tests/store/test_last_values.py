@@ -19,7 +19,7 @@ BEGAN = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
 
 def _run(root: Path, seed: int, *, resumed: list[int | None] | None = None, rows: int = 60) -> fitgate.Run:
-    """Attempts of a few small files each: two stages, two ranks, NaN among the values, late points, steps that stand still."""
+    """Attempts of a few small files each: two stages, two ranks, NaN among the values, late points, steps that stand still or fall."""
     rng = np.random.default_rng(seed)
     attempts = [Attempt(number=n, started=BEGAN + timedelta(hours=n), resumed_step=step) for n, step in enumerate(resumed or [None])]
     for attempt in attempts:
@@ -33,6 +33,7 @@ def _run(root: Path, seed: int, *, resumed: list[int | None] | None = None, rows
                 writer.write([Record(stage, step, step // 2, 0, step, names, values.tolist())])
                 if step % 11 == 0:
                     writer.write([Record("train", max(step - 30, 0), step // 2, 0, step, ("late",), (float(step),))])
+                writer.write([Record("train", 10_000 - abs(step - first - 25), step // 2, 0, step, ("swept",), (float(step),))])
                 if step % 13 == 0:
                     writer.flush()
             writer.close()

@@ -162,6 +162,21 @@ def test_a_process_that_ends_without_closing_its_run(tmp_path: Path, ending: str
     assert _found(tmp_path) == ("interrupted", list(range(100)))
 
 
+def test_a_child_of_multiprocessing_that_ends_without_closing_its_run(tmp_path: Path) -> None:
+    """Forked, it ends without what `atexit` was told; the run is interrupted all the same, with all its points."""
+    code = f"""
+    import multiprocessing
+    def train():
+        {textwrap.indent(WITHOUT, "        ").strip()}
+    child = multiprocessing.get_context("fork").Process(target=train)
+    child.start()
+    child.join()
+    """
+    _, error = _start(tmp_path, code).communicate(timeout=60)
+    assert error == ""
+    assert _found(tmp_path) == ("interrupted", list(range(100)))
+
+
 def test_a_run_on_another_thread_listens_to_no_signal(tmp_path: Path) -> None:
     """Python sets handlers on the main thread alone; the run is recorded all the same."""
     code = """

@@ -1,6 +1,7 @@
 """run.json says how the run was started, in which folder, and from which code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,13 @@ def test_the_runs_themselves_are_no_change(project: Path) -> None:
     latest = fitgate.Store(str(project / "sub" / "runs")).latest().info.git
     assert latest is not None
     assert latest["dirty"]
+
+
+def test_a_file_whose_name_is_no_text(project: Path) -> None:
+    """Where git gives names as they are: the code is dirty, and nothing else happens."""
+    _git(project, "config", "core.quotepath", "false")
+    Path(os.fsdecode(bytes(project) + b"/\xff.py")).touch()
+    assert git_state(project) == {"commit": _git(project, "rev-parse", "HEAD"), "dirty": True}
 
 
 def test_the_code_is_the_scripts_wherever_it_is_started(project: Path, tmp_path: Path) -> None:

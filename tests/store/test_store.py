@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_by_hand_points_are_what_duckdb_reads(tmp_path: Path) -> None:
         ("acc", object(), TypeError),
         ("", 0.9, ValueError),
         (7, 0.9, TypeError),
+        ("acc", 10**400, ValueError),
         ("caf\udce9", 0.9, ValueError),
     ],
 )
@@ -68,6 +70,40 @@ def test_steps_that_the_files_can_not_hold_are_refused(tmp_path: Path, step: int
             run.log_metric("loss", 1.0, step=step)
         run.log_metric("loss", 2.0, step=2**63 - 1)
     assert _values(fitgate.Store(tmp_path).latest(), "loss") == {2**63 - 1: 2.0}
+
+
+def test_threads_that_log_without_a_step_take_none_twice(tmp_path: Path) -> None:
+    """Four at once, switched as often as can be: every value has a step of its own."""
+
+    def log() -> None:
+        for _ in range(2000):
+            run.log_metrics({"loss": 1.0, "acc": 2.0})
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with fitgate.start_run(tmp_path, tensorboard=False) as run:
+            threads = [threading.Thread(target=log) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    stored = fitgate.Store(tmp_path).latest()
+    for name in ("loss", "acc"):
+        assert list(_values(stored, name)) == list(range(8000))
+
+
+@pytest.mark.parametrize("step", [1.0, True, "1", np.array(1.5), np.array([1, 2]), np.float64(1), torch.tensor(0.5), torch.tensor([1, 2])])
+def test_a_step_that_is_no_whole_number_is_refused(tmp_path: Path, step: object) -> None:
+    """By name of the metric, and never rounded; one whole number in an array is one."""
+    with fitgate.start_run(tmp_path) as run:
+        with pytest.raises(TypeError, match="metric 'loss': step must be a whole number, got"):
+            run.log_metric("loss", 1.0, step=step)  # type: ignore[arg-type]
+        for whole in (np.int64(3), np.array(4), torch.tensor(5)):
+            run.log_metric("loss", 2.0, step=whole)  # type: ignore[arg-type]
+    assert _values(fitgate.Store(tmp_path).latest(), "loss") == {3: 2.0, 4: 2.0, 5: 2.0}
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,8 @@ class LoggerTap:
         """The x-axis of Lightning's own loggers now."""
         return int(self._epoch_loop._batches_that_stepped)  # noqa: SLF001
 
+    coming_step = step  # what has been told is counted at once
+
     @property
     def batch_is_untold(self) -> bool:
         """Whether the batch in hand counts as done, so that a resumed fit won't run it again, while loggers know nothing of it yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,6 +73,7 @@ class ManualRun:
             shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago, for this run alone
             raise
         self._last_step: dict[str, int] = {}
+        self._counting = threading.RLock()  # a signal's handler may log too
         self._ended = self._told_to_end = False
         self._process = RecordingProcess()
         PROCESS_END.watch(self)
@@ -96,9 +98,10 @@ class ManualRun:
             self._process.tell(next(iter(metrics)), self.id)
             return
         checked = {check_name(name): to_float(name, value) for name, value in metrics.items()}
-        steps = {name: check_step(name, self._last_step.get(name, -1) + 1 if step is None else step) for name in checked}
+        with self._counting:
+            steps = {name: check_step(name, self._last_step.get(name, -1) + 1 if step is None else step) for name in checked}
+            self._last_step.update(steps)
         now = time.time_ns() // 1000
-        self._last_step.update(steps)
         for at in dict.fromkeys(steps.values()):  # what stands at one step goes together
             names = tuple(name for name in checked if steps[name] == at)
             self._recorder.record(Record("train", at, at, 0, now, names, [checked[name] for name in names]))
@@ -132,7 +135,5 @@ class ManualRun:
 
     def _end(self, state: State) -> None:
         self._ended = True
-        self._recorder.close()
-        if self._recorder.info.state == "running":
-            self._recorder.update(state=state)
+        self._recorder.close(**({"state": state} if self._recorder.info.state == "running" else {}))
         PROCESS_END.forget(self)

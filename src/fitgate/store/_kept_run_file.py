@@ -149,7 +149,10 @@ def _newest(info: RunInfo) -> int:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for it out for a moment; a file system without locks has to do without."""
+    """Keep other processes that ask for it out for a moment; a file system without locks has to do without.
+
+    No library's lock file: it would stay in the folder, and filelock's audit hook would slow each training step.
+    """
     try:
         import fcntl  # noqa: PLC0415 - not everywhere
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fitgate.store._pieces import Piece, Wanted, greatest_step, read_groups, series_groups, series_in
 
 __all__ = ["LastValues"]
 
-_COLUMNS = ("step", "global_step", "value")
+_COLUMNS = ("step", "value")
 
 
 class LastValues:
@@ -21,7 +20,6 @@ class LastValues:
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._far: dict[tuple[str, str], int] = {}
         self._found: dict[tuple[str, str], tuple[tuple[int, int], float]] = {}
 
     def add(self, source: pa.NativeFile) -> None:
@@ -37,11 +35,12 @@ class LastValues:
             self._take(piece)
 
     def _may_be_newer(self, file: pq.ParquetFile, group: int, series: set[tuple[str, str]] | None) -> bool:
-        """Whether a row group can hold a last value. A series' steps rise with the optimizer's: what ends before another of its groups ends does not."""
+        """Whether a row group can hold a last value: what ends before the step that was found for each of its series does not."""
         end = greatest_step(file, group)
-        if end is None or not self._far:
+        if end is None or not self._found:
             return True
-        return any(end >= self._far.get(each, end) for each in (series if series is not None else series_in(file, group)))
+        found = (self._found.get(each) for each in (series if series is not None else series_in(file, group)))
+        return any(each is None or end >= each[0][0] for each in found)
 
     @property
     def values(self) -> dict[tuple[str, str], float]:
@@ -57,6 +56,5 @@ class LastValues:
         at = len(steps) - 1 - int(np.argmax(steps[::-1]))
         order = int(steps[at]), int(piece.key["attempt"])
         series = piece.key["stage"], piece.key["name"]
-        self._far[series] = max(int(pc.max(piece.numbers["global_step"]).as_py()), self._far.get(series, 0))
         if series not in self._found or order >= self._found[series][0]:
             self._found[series] = order, float(piece.numbers["value"][at].as_py())

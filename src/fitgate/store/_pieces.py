@@ -132,11 +132,11 @@ def series_groups(source: pa.NativeFile, wanted: Wanted) -> tuple[pq.ParquetFile
 
 
 def greatest_step(file: pq.ParquetFile, group: int) -> int | None:
-    """The greatest `global_step` of a row group; None where the file doesn't say."""
+    """The greatest `step` of a row group; None where the file doesn't say."""
     metadata = file.metadata.row_group(group)
     for number in range(metadata.num_columns):
         column = metadata.column(number)
-        if column.path_in_schema == "global_step":
+        if column.path_in_schema == "step":
             greatest: int | None = column.statistics.max if column.statistics is not None and column.statistics.has_min_max else None
             return greatest
     return None

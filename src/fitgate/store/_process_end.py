@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
 import threading
 from types import FrameType
 from typing import Protocol
+
+from fitgate.store._at_exit import at_exit, not_at_exit
 
 __all__ = ["PROCESS_END", "Unclosed"]
 
@@ -38,7 +39,7 @@ class ProcessEnd:
     def watch(self, run: Unclosed) -> None:
         """From now on this one is open."""
         if not self._runs:
-            atexit.register(self._at_exit)
+            at_exit(self._at_exit)
         self._runs.append(run)
         if _on_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -48,7 +49,7 @@ class ProcessEnd:
         if run in self._runs:
             self._runs.remove(run)
         if not self._runs:
-            atexit.unregister(self._at_exit)
+            not_at_exit(self._at_exit)
             self._stop_listening()
 
     @property
@@ -76,7 +77,7 @@ class ProcessEnd:
 
     def _forget_all(self) -> None:
         """A forked child has no runs of its own yet, and ends by SIGTERM at once, as it would without us."""
-        atexit.unregister(self._at_exit)
+        not_at_exit(self._at_exit)
         self._runs.clear()
         self._stop_listening()
 

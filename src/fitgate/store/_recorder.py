@@ -98,7 +98,7 @@ class Recorder:
     def record(self, record: Record) -> None:
         """Take one record. The only call in the training loop."""
         self._intake.put(record)
-        if self._worker.thread is None:
+        if self._worker.idle:
             self._worker.start()
 
     def update(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields
@@ -111,8 +111,14 @@ class Recorder:
         """Bring everything recorded so far to the disk; returns when it is there."""
         self._worker.ask(Job.FLUSH)
 
-    def close(self) -> None:
-        """Flush, give files back and end the thread. May be called twice; a later record opens anew."""
+    def close(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields
+        """Flush, give files back and end the thread. May be called twice; a later record opens anew.
+
+        Args:
+            changes: fields of run.json to change with it.
+        """
+        if changes and self._worker.is_here:
+            self._run_file.change(**changes)
         self._worker.close()
 
     def __getstate__(self) -> dict[str, Any]:

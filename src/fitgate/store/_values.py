@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from numbers import Real
 from typing import Any
@@ -48,17 +49,20 @@ def check_step(name: str, step: object) -> int:
         TypeError: it is no whole number.
         ValueError: it is negative, or beyond 64 bits.
     """
-    if isinstance(step, bool) or not hasattr(step, "__index__"):
+    try:
+        number = operator.index(step)  # type: ignore[arg-type]  # refused below
+    except TypeError:
+        number = None
+    if number is None or isinstance(step, bool):
         message = f"metric {name!r}: step must be a whole number, got {type(step).__name__}: {step!r}"
         raise TypeError(message)
-    number = int(step)  # it has __index__
     if number < 0:
         message = f"metric {name!r}: step must not be negative, got {number}"
         raise ValueError(message)
     if number > _LARGEST_STEP:
         message = f"metric {name!r}: step must be at most {_LARGEST_STEP}, got {number}"
         raise ValueError(message)
-    return int(number)
+    return number
 
 
 def check_seconds(argument: str, seconds: object) -> float:
@@ -83,7 +87,7 @@ def to_float(name: str, value: Any) -> float:  # noqa: ANN401 - whatever has one
 
     Raises:
         TypeError: the value is missing, a text, or nothing with a number in it.
-        ValueError: it holds several numbers.
+        ValueError: it holds several numbers, or one beyond what a float can hold.
 
     Example:
         >>> to_float("loss", 1)
@@ -101,6 +105,9 @@ def to_float(name: str, value: Any) -> float:  # noqa: ANN401 - whatever has one
         raise ValueError(message)
     try:
         return float(value.item() if hasattr(value, "item") else value)
+    except OverflowError as error:
+        message = f"metric {name!r}: the value is beyond what a float can hold, got {type(value).__name__}"
+        raise ValueError(message) from error
     except (TypeError, ValueError) as error:
         message = f"metric {name!r}: the value must be a number, got {type(value).__name__}: {value!r}"
         raise TypeError(message) from error

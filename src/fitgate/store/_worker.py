@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
 from collections.abc import Callable, Collection
 from enum import Enum, auto
 from queue import Empty, SimpleQueue
+
+from fitgate.store._at_exit import at_exit, not_at_exit
 
 __all__ = ["Job", "Worker"]
 
@@ -21,8 +22,8 @@ class Job(Enum):
     CLOSE = auto()
 
 
-_Asked = tuple[tuple[Job, ...], threading.Lock]  # the lock is released when the jobs are done
-_LOOK_S = 1.0  # between two looks whether the thread is still there
+_Asked = tuple[tuple[Job, ...], SimpleQueue[threading.Thread]]  # the thread that has done the jobs puts itself there
+_LOOK_S = 1.0  # between two looks whether a thread is still there
 
 
 class Worker:
@@ -37,7 +38,7 @@ class Worker:
         due_at: when to do something next, by the monotonic clock.
 
     Attributes:
-        thread: the one that runs; None where there is none.
+        idle: no thread runs, and what comes needs one to be started.
     """
 
     def __init__(self, do: Callable[[Collection[Job], bool], None], due_at: Callable[[], float]) -> None:
@@ -45,9 +46,8 @@ class Worker:
         self._due_at = due_at
         self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
         self._woken = False
-        self._starting = threading.RLock()
-        self.thread: threading.Thread | None = None
-        self._alive = threading.Lock()  # held as long as the thread runs
+        self._turn = threading.Lock()  # held by the thread that runs; any other that is started ends at once
+        self.idle = True
         self._pid = os.getpid()
 
     @property
@@ -55,28 +55,23 @@ class Worker:
         """Whether this is the process that it was made in, and no fork of it."""
         return os.getpid() == self._pid
 
-    def start(self) -> threading.Thread | None:
-        """The thread, started where there is none; None where none can be, as when the interpreter ends."""
+    def start(self) -> bool:
+        """Have a thread run; False where none can, as when the interpreter ends.
+
+        It may be cut in two by a signal's handler that starts one too, or that raises: two threads were started then, or
+        none, and never do two run.
+        """
+        if self._turn.locked():
+            return True
         if not self.is_here:
-            return None
-        with self._starting:
-            if self.thread is not None and self._alive.locked():
-                return self.thread
-            alive = threading.Lock()
-            alive.acquire()
-            thread = threading.Thread(target=self._run, args=(alive,), name="fitgate-flush", daemon=True)
-            self._alive, self.thread = alive, thread
-            try:
-                thread.start()
-            except BaseException as error:
-                self._alive, self.thread = threading.Lock(), None  # should it run after all, it ends at once
-                if isinstance(error, RuntimeError):
-                    return None
-                raise
-            # A daemon thread dies with the interpreter; what it had not taken must not.
-            atexit.unregister(self.close)
-            atexit.register(self.close)
-            return thread
+            return False
+        # A daemon thread dies with the interpreter; what it had not taken must not.
+        at_exit(self.close)
+        try:
+            threading.Thread(target=self._run, name="fitgate-flush", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def wake(self) -> None:
         """Something is due at once."""
@@ -88,44 +83,42 @@ class Worker:
         """Have it done, and wait. Where no thread was running none is left running."""
         if not self.is_here:
             return
-        done = threading.Lock()
-        done.acquire()
-        finished = False
-        while not finished:
-            jobs = (job,) if self.thread is not None else (job, Job.CLOSE)
-            thread = self.start()
-            alive = self._alive
-            if thread is None:
-                self._do(jobs, False)  # noqa: FBT003 - a callable has no keywords
-                return
-            self._asked.put((jobs, done))
-            while not (finished := done.acquire(timeout=_LOOK_S)) and alive.locked():
-                pass
+        jobs = (job, Job.CLOSE) if self.idle else (job,)
+        done: SimpleQueue[threading.Thread] = SimpleQueue()
+        self._asked.put((jobs, done))
+        while self.start():
+            try:
+                thread = done.get(timeout=_LOOK_S)
+            except Empty:
+                continue
             if Job.CLOSE in jobs:
                 thread.join()
+            return
+        self._do(jobs, False)  # noqa: FBT003 - a callable has no keywords
 
     def close(self) -> None:
         """The last thing to be done, for now: the thread ends."""
         self.ask(Job.CLOSE)
-        if self.is_here:
-            atexit.unregister(self.close)
 
-    def _run(self, alive: threading.Lock) -> None:
+    def _run(self) -> None:
+        if not self._turn.acquire(blocking=False):
+            return
+        self.idle = False
         asked: list[_Asked] = []
+        closing = False
         try:
-            while self._alive is alive:
+            while not closing:
+                _tell_done(asked)
                 found = self._next(max(0.0, self._due_at() - time.monotonic()))
                 asked = [each for each in found if each is not None]
                 jobs = {job for each, _ in asked for job in each}
+                closing = Job.CLOSE in jobs
                 self._do(jobs, None in found and not jobs)
-                if Job.CLOSE in jobs:
-                    return
-                _tell_done(asked)
         finally:
-            if self._alive is alive:
-                self.thread = None  # first: who is told may start another
-            alive.release()
-            _tell_done(asked)
+            not_at_exit(self.close)
+            self.idle = True
+            self._turn.release()
+            _tell_done(asked)  # at last: who is told may start another
 
     def _next(self, wait_s: float) -> list[_Asked | None]:
         """What came, after waiting for a first one."""
@@ -142,5 +135,4 @@ class Worker:
 
 def _tell_done(asked: Collection[_Asked]) -> None:
     for _, done in asked:
-        if done.locked():
-            done.release()
+        done.put(threading.current_thread())
