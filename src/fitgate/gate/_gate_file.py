@@ -116,14 +116,15 @@ def on_record(data: bytes, source: str) -> OnRecord:
         ThresholdError: it holds a threshold that this version can't read.
     """
     known = _decoded(data, source)
-    live = known.champion
+    decision = _decision(known)
+    compared = any(check.threshold.is_relative and check.required is not None for check in decision.checks)
     return OnRecord(
-        decision=_decision(known),
-        thresholds=tuple(_threshold(check) for check in known.checks),
+        decision=decision,
+        thresholds=tuple(check.threshold for check in decision.checks),
         allowed=known.allowed,
-        champion=_numbers(live),
+        champion=decision.champion,
         live=known.live,
-        lacks_champion=live is None and any("champion" in check.threshold and check.required is not None for check in known.checks),
+        lacks_champion=decision.champion is None and compared,
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
         differs=tuple(reason for reason in known.reasons if reason.startswith(_DIFFERS)),
         champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(_UNREADABLE)),
