@@ -188,6 +188,22 @@ def test_bounds_on_the_files_and_on_the_champion_hold_as_when_they_went_live(tmp
     assert published(tmp_path) == ["1", "2", "CURRENT", "history.jsonl"]
 
 
+def test_weights_that_are_live_meet_a_threshold_that_is_new_against_the_version_before(tmp_path: Path) -> None:
+    """They were published by a bound of its own; all values of the version before are on record, and which one it was."""
+    fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)
+    last = best(tmp_path, save_last=True)
+    first, _ = fit(tmp_path, last, module=Scripted((0.9, 0.5)), max_epochs=2, thresholds=["val_acc >= 0.5"])
+    new = ["val_acc >= champion + 0.01", "val_acc >= 0.5"]
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path, thresholds=new)
+    assert first.decision is not None
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.reasons, gate.version) == ("deploy", (), 2)
+    assert gate.decision.checks[0].required == pytest.approx(0.86)
+    assert gate.decision.live == first.decision.live
+    assert gate.decision.live is not None
+    assert gate.decision.live.version == 1
+
+
 @pytest.mark.parametrize("change", ["format", "rolled back", "damaged"])
 def test_what_the_live_version_lacks_is_published(tmp_path: Path, change: str) -> None:
     """A further format, another live version, a file that is no longer whole: there is a reason for a new version."""

@@ -117,6 +117,28 @@ def test_what_was_not_exported_has_no_size_to_pass_with(root: Path, invoke: Any)
     assert json.loads(done.stdout)["reasons"] == ["artifact.size_mb <= 20: not measured, since nothing was exported"]
 
 
+def test_a_threshold_on_the_exported_files_is_judged_by_what_was_measured(root: Path, invoke: Any) -> None:
+    """Typed too: by the record of the fit's export; without one it was not measured, and what is never measured is wrong use."""
+    record = root / RUN / "gate.json"
+    asked = ("gate", RUN, "--root", root, "--json", "-t", "val_acc >= 0.5", "-t", "artifact.size_mb <= 2")
+    for size, code in ((1.0, 0), (3.0, 1), (None, 1)):
+        decision = judge(fitgate.Store(str(root)).run(RUN), ["val_acc >= 0.5"])
+        measured = {"artifact.size_mb": size} if size else {}
+        record.write_bytes(encode_json(decision_as_dict(replace(decision, metrics={**decision.metrics, **measured}), RUN)))
+        done = invoke(*asked)
+        assert done.exit_code == code, done.output
+        assert json.loads(done.stdout)["checks"][1]["value"] == size
+    record.unlink()
+    done = invoke(*asked)
+    assert (done.exit_code, json.loads(done.stdout)["reasons"]) == (
+        1,
+        ["artifact.size_mb <= 2: not measured, since nothing was exported"],
+    )
+    done = invoke("gate", RUN, "--root", root, "-t", "artifact.size <= 2")
+    assert done.exit_code == 2
+    assert "did you mean artifact.size_mb?" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "code"), [("val_acc >= 0.9 (warn)", 1), ("val_acc >= 0.2 (95 % confidence)", 1), ("val_acc 0.2 (95 %)", 2)]
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fitgate.errors import FitgateError
 from fitgate.export.formats import all_formats
-from fitgate.gate import ARTIFACT, Threshold, on_record
+from fitgate.gate import ARTIFACT, LiveVersion, Threshold, on_record
 from fitgate.registry import live_manifest, read_current, verify_version, version_dir
 
 __all__ = ["AlreadyLive", "already_live"]
@@ -20,12 +20,12 @@ class AlreadyLive:
 
     Attributes:
         version: its number.
-        champion: the values of the version before, which its own relative thresholds were held against; None when there was none.
+        before: the version that was live when it was judged, which relative thresholds are held against; None when there was none.
         artifact: what was measured of its files.
     """
 
     version: int
-    champion: Mapping[str, float] | None
+    before: LiveVersion | None
     artifact: Mapping[str, float]
 
     def drop(self) -> None:
@@ -59,7 +59,9 @@ def already_live(
             return None
         folder = version_dir(model_dir, current.version)
         verify_version(folder)
-        record = on_record((folder / "gate.json").read_bytes(), str(folder / "gate.json"))
+        decision = on_record((folder / "gate.json").read_bytes(), str(folder / "gate.json")).decision
     except (FitgateError, OSError):
         return None  # what can't be read is no reason not to publish a good version
-    return AlreadyLive(version=current.version, champion=record.champion, artifact=artifact)
+    # An earlier version of fitgate kept the compared values alone.
+    before = decision.live or (None if decision.champion is None else LiveVersion(metrics=decision.champion))
+    return AlreadyLive(version=current.version, before=before, artifact=artifact)

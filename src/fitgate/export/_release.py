@@ -124,10 +124,11 @@ def _not_compared(staged: Staged) -> str:
 def _judge_as_live(
     run: Run, thresholds: Sequence[Threshold], same: AlreadyLive, allow: Sequence[str]
 ) -> tuple[Decision, AlreadyLive | None]:
-    decision = judge(run, thresholds, allow=allow, champion=same.champion)
+    champion = same.before.metrics if same.before is not None else None
+    decision = replace(judge(run, thresholds, allow=allow, champion=champion), live=same.before)
     if not only_artifact_left(decision):
         return without_artifact(decision), None
-    decision = with_artifact(decision, same.artifact, champion=same.champion)
+    decision = with_artifact(decision, same.artifact, champion=champion)
     if decision.verdict != "deploy":
         return decision, None
     warning = f"these very weights are live already, as version {same.version}: nothing was published again"
