@@ -132,13 +132,15 @@ def test_little_to_show_is_still_a_report(tmp_path: Path, values: list[float]) -
     assert report_as_dict(report)["checks"][0]["best"] == (values[0] if values and np.isfinite(values[0]) else None)
 
 
-def test_a_run_that_was_not_fit_to_be_judged_says_why(tmp_path: Path) -> None:
-    """Eligibility stands in the headline, before any number."""
+@pytest.mark.parametrize(
+    ("what", "reason"), [("judged", "interrupted: the fit was stopped by SIGTERM"), ("published", "artifact differs: model.onnx")]
+)
+def test_a_run_that_was_not_fit_to_be_judged_says_why(tmp_path: Path, what: str, reason: str) -> None:
+    """Eligibility stands in the headline, before any number; of one that was judged, why its export can't be published."""
     run = _run(tmp_path, "r", val_acc=[0.99])
     gate = decision_as_dict(judge(run, ["val_acc >= 0.5"]), run.id)
-    reason = "interrupted: the fit was stopped by SIGTERM"
     report = build_report(run, {**gate, "verdict": "improve", "reasons": [reason]})
-    assert report.headline == f"Not fit to be judged: {reason}."
+    assert report.headline == f"Not fit to be {what}: {reason}."
     assert reason in render_html(report)
 
 

@@ -44,8 +44,6 @@ def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allo
     if record.champion_unreadable:
         decision = replace(decision, verdict="improve", reasons=(*record.champion_unreadable, *decision.reasons))
     decision = _of_the_export(decision, record, before.champion)
-    if record.afterwards:
-        decision = replace(decision, verdict="improve", reasons=(*decision.reasons, *record.afterwards))
     return replace(decision, live=before.live, warnings=before.warnings)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fitgate.diagnosis import training_warnings
 from fitgate.errors import RegistryError
-from fitgate.gate import Decision, LiveVersion, Threshold, judge
+from fitgate.gate import CHAMPION_UNREADABLE, Decision, LiveVersion, Threshold, judge
 from fitgate.registry import LiveValues, champion, read_current
 from fitgate.store import Run
 
@@ -68,6 +68,6 @@ def _values_asked_for(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple
         return champion(model_dir), None
     except RegistryError as error:
         if any(threshold.is_relative for threshold in thresholds):
-            return None, f"the champion can't be read: {error}"
+            return None, f"{CHAMPION_UNREADABLE}: {error}"
         _log.warning("fitgate: the live version can't be read, which no threshold asks for: %s", error)
         return None, None

@@ -8,9 +8,15 @@ from typing import Literal
 
 from fitgate.gate._threshold import Threshold
 
-__all__ = ["Check", "Decision", "Judged", "LiveVersion", "Verdict"]
+__all__ = ["CHAMPION_UNREADABLE", "DIFFERS", "Check", "Decision", "Judged", "LiveVersion", "Verdict"]
 
 Verdict = Literal["deploy", "improve"]
+
+# How reasons begin that no file of a run can tell again: they are known by this in gate.json.
+DIFFERS = "artifact differs"
+"""An exported file is not what the model is."""
+CHAMPION_UNREADABLE = "the champion can't be read"
+"""There was nothing to hold a relative threshold against."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,13 @@ from typing import Any
 from fitgate._files import decode_json
 from fitgate.errors import StoreError, ThresholdError
 from fitgate.gate._confidence import Kind
-from fitgate.gate._decision import Check, Decision, Judged, LiveVersion, Verdict
+from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, Check, Decision, Judged, LiveVersion, Verdict
 from fitgate.gate._grammar import Operator
 from fitgate.gate._threshold import ARTIFACT, Threshold
 
 __all__ = ["OnRecord", "on_record", "read_gate_file"]
 
 FORMAT = 1
-_DIFFERS = "artifact differs"
-_UNREADABLE = "the champion can't be read"
-_AFTERWARDS = "it passed when it was judged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +63,8 @@ class OnRecord:
         decision: what it came to; a value that was no number is NaN.
         lacks_champion: it was held against a champion's values that this file doesn't keep, as an earlier version of fitgate wrote it.
         artifact: what was measured of the export; empty where nothing was exported.
-        differs, champion_unreadable, afterwards: reasons that no file of the run can tell again: what was not proven of the export,
-            why there was nothing to hold it against, and what happened before it was published.
+        differs, champion_unreadable: reasons that no file of the run can tell again: what was not proven of the export, and why there
+            was nothing to hold it against.
     """
 
     decision: Decision
@@ -75,7 +72,6 @@ class OnRecord:
     artifact: dict[str, float]
     differs: tuple[str, ...]
     champion_unreadable: tuple[str, ...]
-    afterwards: tuple[str, ...]
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
@@ -117,9 +113,8 @@ def on_record(data: bytes, source: str) -> OnRecord:
         decision=decision,
         lacks_champion=decision.champion is None and compared,
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
-        differs=tuple(reason for reason in known.reasons if reason.startswith(_DIFFERS)),
-        champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(_UNREADABLE)),
-        afterwards=tuple(reason for reason in known.reasons if reason.startswith(_AFTERWARDS)),
+        differs=tuple(reason for reason in known.reasons if reason.startswith(DIFFERS)),
+        champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(CHAMPION_UNREADABLE)),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fitgate.diagnosis import Curve, Evidence, Goal, goals_of_checks
 from fitgate.diagnosis._names import on_validation_data
+from fitgate.gate import DIFFERS
 from fitgate.report._model import CheckRow
 from fitgate.report._text import apart_text, exact
 
@@ -47,7 +48,7 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
     ineligible = _beside_checks(rows, reasons)
     if ineligible:
         more = f", and {len(ineligible) - 1} more" if len(ineligible) > 1 else ""
-        return f"Not fit to be judged: {ineligible[0]}{more}."
+        return f"Not fit to be {'published' if ineligible[0].startswith(DIFFERS) else 'judged'}: {ineligible[0]}{more}."
     blocking = sorted((row for row in rows if not row.passed and not row.warn), key=_relative_margin)
     if not blocking:
         return f"{reasons[0]}." if reasons else "The gate said no, and gave no reason."
