@@ -1,5 +1,6 @@
 """What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
 
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,6 +100,29 @@ def test_a_run_that_has_nothing_to_compare_with_is_passed_over(tmp_path: Path) -
     segment.write_bytes(b"no Parquet")
     with pytest.warns(UserWarning, match=segment.name):
         assert build_report(run).changes.previous == other.id
+
+
+def test_what_was_validated_after_the_fit_is_not_what_the_last_run_came_to(tmp_path: Path) -> None:
+    """`trainer.validate` of other weights, at the same step: of a run that nobody judged too, the fit's own value stands."""
+    last, run = _run(tmp_path, "last", age=2, val_acc=[0.5]), _run(tmp_path, "this", val_acc=[0.6])
+    later = SegmentWriter(tmp_path / "last" / "metrics", run_id="last", attempt=1)
+    later.write([Record("validate", 10, 10, 0, 60_000_000, ("val_acc",), (0.9,))])
+    later.close()
+    assert last.info.fit is not None
+    ended = replace(last.info.fit, ended=datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC))
+    write_run_info(tmp_path / "last", replace(last.info, fit=ended))
+    _judge(run, ["val_acc >= 0.95"])
+    (row,) = build_report(run).changes.metrics
+    assert (row.this, row.previous) == (0.6, 0.5)
+
+
+def test_a_run_that_nobody_judged_is_offered_a_threshold_that_can_be_read(tmp_path: Path) -> None:
+    """Also where its metric's name is no plain one."""
+    metrics: dict[str, Any] = {"top 1 acc": [0.5, 0.7]}
+    report = build_report(_run(tmp_path, "r", **metrics))
+    (command,) = (command for command, what in report.reproduce.commands if what.startswith("judge it"))
+    *_, option, text = shlex.split(command)
+    assert (option, fitgate.Threshold.parse(text)) == ("-t", fitgate.Threshold("top 1 acc", ">=", 0.7))
 
 
 def test_a_report_needs_no_local_files(tmp_path: Path) -> None:
