@@ -141,7 +141,7 @@ def test_a_rebuild_that_fails_leaves_everything_as_it_was(root: Path, monkeypatc
         Path(target).write_bytes(Path(source).read_bytes()[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fitgate.cli._rebuild.shutil.copyfile", full)
+    monkeypatch.setattr("fitgate.tensorboard.rebuild.shutil.copyfile", full)
     assert invoke("tensorboard", root, "--rebuild").exit_code != 0
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 

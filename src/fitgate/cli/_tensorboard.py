@@ -48,7 +48,7 @@ def tensorboard(
 
 
 def _rebuild(store: Store) -> None:
-    from fitgate.cli._rebuild import rebuild_events  # noqa: PLC0415 - protobuf is only loaded by those who write events
+    from fitgate.tensorboard.rebuild import rebuild_events  # noqa: PLC0415 - protobuf is only loaded by those who write events
 
     problems = []
     for run in store.runs():

@@ -17,7 +17,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from fitgate.store import Run
 from fitgate.store._schema import Record
-from fitgate.tensorboard import EventWriter
+from fitgate.tensorboard._events import EventWriter
 
 __all__ = ["rebuild_events"]
 
