@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.export import AlreadyLive, Candidate, Prepared, prepare
+from fitgate.export import AlreadyLive, Candidate, Prepared, prepare, weights_digest
 from fitgate.gate import Decision, Threshold
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
@@ -52,7 +52,6 @@ def judge_and_stage(
     if not trainer.is_global_zero or recorder is None or recorder.info.fit is None:
         return None, None
     weights: Mapping[str, Any] = at_end
-    sha256 = None
     fit = recorder.info.fit
     if chosen.path is not None:
         examined = examine(chosen, recorder.info, state_key=state_key)
@@ -67,6 +66,7 @@ def judge_and_stage(
         )
         recorder.update(fit=replace(fit, checkpoint=ref, disagreeing=disagreeing.get(ref.global_step or 0)))
     else:
+        sha256 = weights_digest(weights["state_dict"])
         recorder.update(fit=replace(fit, disagreeing=disagreeing.get(fit.global_step), weights_changed=weights_changed))
     candidate = Candidate(
         weights=lambda: weights,

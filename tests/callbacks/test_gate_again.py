@@ -174,6 +174,22 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
 
 
+def test_weights_at_the_end_of_fit_that_are_live_already_are_not_published_again(tmp_path: Path) -> None:
+    """Without a ModelCheckpoint too, where a fit that takes no step may be judged; one that trains on publishes the next version."""
+    gate = GateCallback(["val_acc >= 0.5"], dirpath=tmp_path / "deploy", model_name="net", allow=["no_step"])
+    trainer = make_trainer(tmp_path, gate, max_epochs=1)
+    module = Scripted((0.9, 0.9))
+    for _ in range(2):
+        trainer.fit(module, loader(), loader())
+        assert gate.decision is not None
+        assert (gate.decision.verdict, gate.version) == ("deploy", 1)
+        assert published(tmp_path) == LIVE
+    assert "live already, as version 1" in gate.decision.warnings[-1]
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(module, loader(), loader())
+    assert (gate.decision.warnings, gate.version) == ((), 2)
+
+
 def test_bounds_on_the_files_and_on_the_champion_hold_as_when_they_went_live(tmp_path: Path) -> None:
     """Against the version before, not against itself; the files' size is the live version's."""
     fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)

@@ -10,7 +10,7 @@ The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
 from fitgate.export._again import judge_again, judge_by
-from fitgate.export._already import AlreadyLive
+from fitgate.export._already import AlreadyLive, weights_digest
 from fitgate.export._champion import judge_run, live
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
@@ -51,6 +51,7 @@ __all__ = [
     "release",
     "seal",
     "stage",
+    "weights_digest",
     "with_artifact",
     "without_artifact",
 ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fitgate.errors import FitgateError
 from fitgate.export.formats import all_formats
 from fitgate.gate import ARTIFACT, LiveVersion, Threshold, on_record
 from fitgate.registry import live_manifest, read_current, verify_version, version_dir
 
-__all__ = ["AlreadyLive", "already_live"]
+__all__ = ["AlreadyLive", "already_live", "weights_digest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,11 @@ def already_live(
 ) -> AlreadyLive | None:
     """The live version, where publishing these weights would make the same once more; None where it would not.
 
-    That takes the same checkpoint file, byte by byte and of the same run, no format and no measure that the version lacks, and
-    files that are whole.
+    That takes the same checkpoint file, byte by byte and of the same run (where there is no file, the same weights), no format and no
+    measure that the version lacks, and files that are whole.
 
     Args:
-        source: where the weights come from: `sha256` of the checkpoint's file, and `run_id`.
+        source: where the weights come from: `sha256` of the checkpoint's file, else as `weights_digest` gives it, and `run_id`.
         formats: what would be written.
         thresholds: those on exported files must have been measured.
         model_dir: the model's folder.
@@ -65,3 +67,22 @@ def already_live(
     # An earlier version of fitgate kept the compared values alone.
     before = decision.live or (None if decision.champion is None else LiveVersion(metrics=decision.champion))
     return AlreadyLive(version=current.version, before=before, artifact=artifact)
+
+
+def weights_digest(state: Mapping[str, Any]) -> str | None:
+    """The SHA-256 of a state dict's names, types, shapes and bytes; None where a value is no plain tensor.
+
+    Example:
+        >>> import torch
+        >>> weights_digest({"w": torch.zeros(2)}) == weights_digest({"w": torch.zeros(2)}) != weights_digest({"w": torch.ones(2)})
+        True
+    """
+    import torch  # noqa: PLC0415 - the core loads torch only to export
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        if type(tensor) not in {torch.Tensor, torch.nn.Parameter} or tensor.layout != torch.strided:
+            return None
+        digest.update(f"{name!r} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
