@@ -66,7 +66,7 @@ def judge_and_stage(
         sha256 = weights_digest(weights["state_dict"])
         recorder.update(fit=replace(fit, disagreeing=disagreeing.get(fit.global_step), weights_changed=weights_changed))
     candidate = Candidate(
-        weights=lambda: weights,
+        weights=weights,
         module=None if shards_weights(trainer) else module,
         formats=settings.formats,
         example_input=example[0],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ class Candidate:
     """What would ship, should the run pass.
 
     Attributes:
-        weights: gives the checkpoint; called only once the run's own numbers have passed.
+        weights: the checkpoint, as a ModelCheckpoint writes it.
         module: the live module, only read; None where it holds a part of the weights.
         formats: what to write.
         example_input: arguments of forward, or None.
@@ -37,7 +37,7 @@ class Candidate:
         source: for the manifest: where the weights come from.
     """
 
-    weights: Callable[[], Mapping[str, Any]]
+    weights: Mapping[str, Any]
     module: nn.Module | None
     formats: Sequence[str]
     example_input: object
@@ -67,7 +67,7 @@ def prepare(
     if not only_artifact_left(decision):
         return without_artifact(decision), None
     staged = stage(
-        candidate.weights(),
+        candidate.weights,
         model_dir,
         run_id=run.id,
         formats=candidate.formats,
