@@ -125,6 +125,17 @@ def test_a_run_that_nobody_judged_is_offered_a_threshold_that_can_be_read(tmp_pa
     assert (option, fitgate.Threshold.parse(text)) == ("-t", fitgate.Threshold("top 1 acc", ">=", 0.7))
 
 
+def test_of_a_curve_in_training_alone_the_name_says_which_way_is_better(tmp_path: Path) -> None:
+    """An error is better low, as in `fitgate show` and `compare`: the best is the lowest, and so is the threshold that is offered."""
+    with fitgate.start_run(tmp_path, tensorboard=False) as by_hand:
+        for step, error in enumerate([0.5, 0.25, 0.375]):
+            by_hand.log_metric("error", error, step)
+    report = build_report(fitgate.Store(tmp_path).latest())
+    (chart,) = report.charts
+    assert (chart.better_high, chart.best_value) == (False, 0.25)
+    assert any(command.endswith("-t 'error <= 0.25'") for command, _ in report.reproduce.commands)
+
+
 def test_a_report_needs_no_local_files(tmp_path: Path) -> None:
     """From a store in another file system: the same report, and commands with that store's address."""
     root = tmp_path / "runs"
