@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.registry import rollback
-from tests.callbacks._gated import STEPS, Scripted, best, fit, gate_file, latest, loader, make_trainer, manifest, published
+from tests.callbacks._gated import STEPS, Scripted, best, fit, gate_file, judged_again, latest, loader, make_trainer, manifest, published
 
 LIVE = ["1", "CURRENT", "history.jsonl"]
 
@@ -218,6 +218,7 @@ def test_weights_that_are_live_meet_a_threshold_that_is_new_against_the_version_
     assert gate.decision.live == first.decision.live
     assert gate.decision.live is not None
     assert gate.decision.live.version == 1
+    assert judged_again(tmp_path) == gate_file(tmp_path)
 
 
 @pytest.mark.parametrize("change", ["format", "rolled back", "damaged"])

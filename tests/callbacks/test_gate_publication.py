@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from fitgate.gate import judge
 from fitgate.registry import read_current, verify
-from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, loader, make_trainer, manifest, published
+from tests.callbacks._gated import Scripted, best, fit, gate_file, judged_again, latest, loader, make_trainer, manifest, published
 from tests.registry._versions import publish_version
 
 RELATIVE = ["val_acc >= 0.5", "val_acc >= champion"]
@@ -44,6 +44,7 @@ def test_a_better_version_went_live_meanwhile(tmp_path: Path) -> None:
     assert run.state == "improve"
     assert (gate_file(tmp_path)["verdict"], gate_file(tmp_path)["reasons"]) == ("improve", [missed])
     assert gate_file(tmp_path)["warnings"] == list(gate.decision.warnings)
+    assert judged_again(tmp_path) == gate_file(tmp_path)
     page = (tmp_path / "runs" / run.id / "improve" / "report.html").read_text(encoding="utf-8")
     assert "Not fit to be judged" not in page
     assert "alone is an improve" not in page
