@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.registry import rollback
@@ -172,6 +173,30 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert latest(tmp_path).state == "deployed"
     assert said in " ".join(capsys.readouterr().out.split())
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_what_was_not_proven_of_the_live_version_is_said_again(tmp_path: Path) -> None:
+    """Its outputs were not compared, and gate.json of the fit that published nothing says so as well."""
+
+    class TakesNoBatch(Scripted):
+        def forward(self, *, features: torch.Tensor) -> torch.Tensor:
+            return super().forward(features)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(self(features=batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_acc", self.script[min(self.current_epoch, len(self.script) - 1)])
+
+    last = best(tmp_path, save_last=True)
+    first, _ = fit(tmp_path, last, module=TakesNoBatch((0.9, 0.5)), max_epochs=2)
+    gate, _ = fit(tmp_path, best(tmp_path), module=TakesNoBatch((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path)
+    assert first.decision is not None
+    assert gate.decision is not None
+    (not_compared,) = first.decision.warnings
+    assert not_compared.startswith("outputs were not compared, only weights: ")
+    assert gate.version == 1
+    assert gate.decision.warnings[0] == not_compared
 
 
 def test_weights_at_the_end_of_fit_that_are_live_already_are_not_published_again(tmp_path: Path) -> None:

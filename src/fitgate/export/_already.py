@@ -11,7 +11,7 @@ from typing import Any
 from fitgate.errors import FitgateError
 from fitgate.export.formats import all_formats
 from fitgate.gate import ARTIFACT, LiveVersion, Threshold, on_record
-from fitgate.registry import live_manifest, read_current, verify_version, version_dir
+from fitgate.registry import live_content, verify_version, version_dir
 
 __all__ = ["AlreadyLive", "already_live", "weights_digest"]
 
@@ -24,11 +24,13 @@ class AlreadyLive:
         version: its number.
         before: the version that was live when it was judged, which relative thresholds are held against; None when there was none.
         artifact: what was measured of its files.
+        outputs_not_compared: why only its weights were proven; None where its outputs were.
     """
 
     version: int
     before: LiveVersion | None
     artifact: Mapping[str, float]
+    outputs_not_compared: str | None = None
 
     def drop(self) -> None:
         """Nothing was staged."""
@@ -51,22 +53,24 @@ def already_live(
     if not source.get("sha256"):
         return None
     try:
-        current, manifest = read_current(model_dir), live_manifest(model_dir)
-        if current is None or manifest is None or any(manifest.source.get(key) != source.get(key) for key in ("sha256", "run_id")):
+        live = live_content(model_dir)
+        if live is None or any((live.get("source") or {}).get(key) != source.get(key) for key in ("sha256", "run_id")):
             return None
-        files = {entry.path for entry in manifest.files}
-        artifact = {name: value for name, value in manifest.metrics.items() if name.startswith(ARTIFACT) and value is not None}
+        files = {entry["path"] for entry in live["files"]}
+        measures = (live.get("metrics") or {}).items()
+        artifact = {name: value for name, value in measures if name.startswith(ARTIFACT) and value is not None}
         measured = {threshold.metric for threshold in thresholds if threshold.metric.startswith(ARTIFACT)} <= artifact.keys()
         if not measured or not {all_formats()[name].file for name in formats} <= files:
             return None
-        folder = version_dir(model_dir, current.version)
+        folder = version_dir(model_dir, live["version"])
         verify_version(folder)
         decision = on_record((folder / "gate.json").read_bytes(), str(folder / "gate.json")).decision
     except (FitgateError, OSError):
         return None  # what can't be read is no reason not to publish a good version
     # An earlier version of fitgate kept the compared values alone.
     before = decision.live or (None if decision.champion is None else LiveVersion(metrics=decision.champion))
-    return AlreadyLive(version=current.version, before=before, artifact=artifact)
+    not_compared = (live.get("proof") or {}).get("outputs_not_compared")
+    return AlreadyLive(version=live["version"], before=before, artifact=artifact, outputs_not_compared=not_compared)
 
 
 def weights_digest(state: Mapping[str, Any]) -> str | None:

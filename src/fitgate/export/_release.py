@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fitgate.export._already import AlreadyLive, already_live
 from fitgate.export._champion import judge_run, live, with_training_warnings
 from fitgate.export._publication import Prepared
-from fitgate.export._stage import Staged, seal, stage
+from fitgate.export._stage import seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, Threshold, decision_as_dict, judge
 from fitgate.store import Run
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "prepare"]
 
 _log = logging.getLogger("fitgate")
+_NOT_COMPARED = "outputs were not compared, only weights: {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +79,7 @@ def prepare(
 
     def with_export(decision: Decision, champion: Any) -> Decision:  # noqa: ANN401 - as judge_run gives it
         decision = with_artifact(decision, staged.metrics, champion=champion, differs=staged.differs)
-        if staged.proof.outputs_not_compared:
-            decision = replace(decision, warnings=(*decision.warnings, _not_compared(staged)))
-        return with_training_warnings(decision, run)
+        return with_training_warnings(_warned(decision, staged.proof.outputs_not_compared), run)
 
     def judge_again() -> Decision:
         again, values = judge_run(run, thresholds, model_dir, allow)
@@ -106,7 +105,7 @@ def prepare(
     try:
         decision = with_export(decision, values)
         if staged.proof.outputs_not_compared:
-            _log.warning("fitgate: %s", _not_compared(staged))
+            _log.warning("fitgate: %s", _NOT_COMPARED.format(staged.proof.outputs_not_compared))
         if decision.verdict != "deploy":
             staged.drop()
             return decision, None
@@ -117,8 +116,8 @@ def prepare(
     return decision, Prepared(staged=staged, against=against, judge_again=judge_again, seal=seal_with)
 
 
-def _not_compared(staged: Staged) -> str:
-    return f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
+def _warned(decision: Decision, not_compared: str | None) -> Decision:
+    return replace(decision, warnings=(*decision.warnings, _NOT_COMPARED.format(not_compared))) if not_compared else decision
 
 
 def _judge_as_live(
@@ -128,7 +127,7 @@ def _judge_as_live(
     decision = replace(judge(run, thresholds, allow=allow, champion=champion), live=same.before)
     if not only_artifact_left(decision):
         return without_artifact(decision), None
-    decision = with_artifact(decision, same.artifact, champion=champion)
+    decision = _warned(with_artifact(decision, same.artifact, champion=champion), same.outputs_not_compared)
     if decision.verdict != "deploy":
         return decision, None
     warning = f"these very weights are live already, as version {same.version}: nothing was published again"
