@@ -74,7 +74,7 @@ def already_live(
 
 
 def weights_digest(state: Mapping[str, Any]) -> str | None:
-    """The SHA-256 of a state dict's names, types, shapes and bytes; None where a value is no plain tensor.
+    """The SHA-256 of a state dict's names, types, shapes and bytes; None where a value has no bytes to read, such as a sparse tensor.
 
     Example:
         >>> import torch
@@ -85,8 +85,12 @@ def weights_digest(state: Mapping[str, Any]) -> str | None:
 
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
-        if type(tensor) not in {torch.Tensor, torch.nn.Parameter} or tensor.layout != torch.strided:
+        if type(tensor) not in {torch.Tensor, torch.nn.Parameter} or tensor.is_quantized:
+            return None
+        try:
+            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        except RuntimeError:
             return None
         digest.update(f"{name!r} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(data)
     return digest.hexdigest()
