@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from fitgate.export import AlreadyLive, Candidate, Prepared, prepare
-from fitgate.gate import Decision, Threshold
+from fitgate.export import AlreadyLive, Candidate, Prepared, prepare, weights_digest
+from fitgate.gate import Decision
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import CheckpointRef
@@ -20,6 +19,7 @@ from fitgate_callbacks._lightning import (
     shards_weights,
 )
 from fitgate_callbacks._origin import examine
+from fitgate_callbacks._settings import GateSettings
 
 __all__ = ["judge_and_stage"]
 
@@ -28,31 +28,27 @@ def judge_and_stage(
     trainer: Trainer,
     module: LightningModule,
     recorder: Recorder | None,
+    settings: GateSettings,
     *,
-    thresholds: Sequence[Threshold],
-    which: Any,  # noqa: ANN401 - as for choose_checkpoint
-    formats: Sequence[str],
     example: tuple[object, str],
-    model_dir: Path,
-    allow: Sequence[str],
     disagreeing: Mapping[int, str],
     weights_changed: str | None,
     state_key: str,
 ) -> tuple[Decision | None, Prepared | AlreadyLive | None]:
     """Called on every rank: gathering the weights at the end of fit takes all of them. Only rank 0 judges.
 
-    `disagreeing` says, by `global_step`, on which gated metrics the ranks differ; `weights_changed`, how the weights at the end
-    differ from those that were validated; `state_key`, where a checkpoint says which run it is of. The rest is as the callback has it.
+    `example` is the example input and where it comes from. `disagreeing` says, by `global_step`, on which gated metrics the ranks differ;
+    `weights_changed`, how the weights at the end differ from those that were validated; `state_key`, where a checkpoint says which run
+    it is of.
 
     Returns:
         On rank 0 the decision and, if it is `deploy`, the sealed export, or the live version that holds the same weights.
     """
-    chosen = choose_checkpoint(trainer, which)
+    chosen = choose_checkpoint(trainer, settings.which)
     at_end = end_of_fit_checkpoint(trainer) if chosen.path is None else {}
     if not trainer.is_global_zero or recorder is None or recorder.info.fit is None:
         return None, None
     weights: Mapping[str, Any] = at_end
-    sha256 = None
     fit = recorder.info.fit
     if chosen.path is not None:
         examined = examine(chosen, recorder.info, state_key=state_key)
@@ -67,14 +63,15 @@ def judge_and_stage(
         )
         recorder.update(fit=replace(fit, checkpoint=ref, disagreeing=disagreeing.get(ref.global_step or 0)))
     else:
+        sha256 = weights_digest(weights["state_dict"])
         recorder.update(fit=replace(fit, disagreeing=disagreeing.get(fit.global_step), weights_changed=weights_changed))
     candidate = Candidate(
-        weights=lambda: weights,
+        weights=weights,
         module=None if shards_weights(trainer) else module,
-        formats=formats,
+        formats=settings.formats,
         example_input=example[0],
         example_source=example[1],
         source={"checkpoint": chosen.path, "sha256": sha256},
     )
     run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
-    return prepare(run, thresholds, candidate, model_dir, allow=allow)
+    return prepare(run, settings.thresholds, candidate, settings.model_dir, allow=settings.allow)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from fitgate.export import live, needs_example
+from fitgate.export import live
 from fitgate.export.formats import all_formats
 from fitgate.gate import ARTIFACT, Threshold, nearest_names, nothing_stands
 from fitgate.registry import tidy
@@ -15,21 +14,12 @@ from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import LightningModule, Trainer, choose_checkpoint, shards_checkpoints, shards_weights
 from fitgate_callbacks._ranks import on_rank_zero
 from fitgate_callbacks._roots import probe
+from fitgate_callbacks._settings import GateSettings
 
 __all__ = ["check_setup", "format_complaint", "unknown_metrics"]
 
 
-def check_setup(
-    trainer: Trainer,
-    module: LightningModule,
-    *,
-    thresholds: Sequence[Threshold],
-    which: Any,  # noqa: ANN401 - as for choose_checkpoint
-    formats: Sequence[str],
-    timed: Iterable[str],
-    example: ExampleInput,
-    model_dir: Path,
-) -> bool:
+def check_setup(trainer: Trainer, module: LightningModule, settings: GateSettings, example: ExampleInput) -> bool:
     """One clear checkpoint, the one that the thresholds mean; an example where one is needed; a folder that can be written.
 
     Leftovers in the folder are cleaned up.
@@ -42,17 +32,17 @@ def check_setup(
             version must be.
         OSError: the folder can't be written; on every rank.
     """
-    chosen = choose_checkpoint(trainer, which)
+    chosen = choose_checkpoint(trainer, settings.which)
     if chosen.path is not None and not chosen.by_path and shards_checkpoints(trainer):
         message = (
             f"GateCallback: {type(trainer.strategy).__name__} saves each checkpoint as a folder of shards, which can't be exported; have it "
             "save single files (FSDPStrategy(state_dict_type='full'), ModelParallelStrategy(save_distributed_checkpoint=False))"
         )
         raise ValueError(message)
-    if which != "last" and (opposed := direction_complaint(chosen, thresholds)):
+    if settings.which != "last" and (opposed := direction_complaint(chosen, settings.thresholds)):
         message = f"GateCallback: {opposed}"
         raise ValueError(message)
-    for what in (*(f"the format {name!r}" for name in needs_example(formats)), *map(repr, timed)):
+    for what in settings.wants_example:
         if not example.possible(trainer, module):
             message = (
                 f"GateCallback: {what} takes an example input, and there is none: give GateCallback(example_input=…), set "
@@ -65,12 +55,12 @@ def check_setup(
 
     def prepare_folder() -> None:
         complaint = missing_complaint(trainer, str(chosen.path)) if chosen.by_path else None
-        complaint = complaint or _too_little(thresholds, model_dir)
+        complaint = complaint or _too_little(settings.thresholds, settings.model_dir)
         if complaint:
             message = f"GateCallback: {complaint}"
             raise ValueError(message)
-        probe(f"GateCallback: the deploy folder {model_dir}", model_dir)
-        tidy(model_dir)
+        probe(f"GateCallback: the deploy folder {settings.model_dir}", settings.model_dir)
+        tidy(settings.model_dir)
 
     on_rank_zero(trainer, prepare_folder)
     return chosen.path is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,11 @@ from typing import Any
 from fitgate.export import (
     AlreadyLive,
     Prepared,
-    check_artifact_thresholds,
-    check_formats,
     judge_run,
-    needs_example,
     release,
     without_artifact,
 )
-from fitgate.gate import ARTIFACT, Decision, Threshold, check_allow, evaluate, parse_thresholds
+from fitgate.gate import ARTIFACT, Decision, Threshold, evaluate
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._agreement import RankAgreement
@@ -30,14 +26,13 @@ from fitgate_callbacks._fingerprint import ValidatedWeights
 from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpoint, Trainer, end_progress_bar, shards_weights
 from fitgate_callbacks._ranks import share
 from fitgate_callbacks._release import judge_and_stage
-from fitgate_callbacks._roots import local_root
+from fitgate_callbacks._settings import gate_settings
 from fitgate_callbacks._start import check_setup, format_complaint, unknown_metrics
 from fitgate_callbacks.metrics import MetricsCallback
 
 __all__ = ["GateCallback"]
 
 _log = logging.getLogger("fitgate")
-_MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class GateCallback(Callback):
@@ -89,20 +84,11 @@ class GateCallback(Callback):
         allow: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._thresholds = parse_thresholds(thresholds)
-        self._timed = check_artifact_thresholds(self._thresholds)
-        if not _MODEL_NAME.fullmatch(model_name):
-            message = f"GateCallback: model_name must be letters, digits, '_', '.' or '-', got {model_name!r}"
-            raise ValueError(message)
-        self._model_dir = local_root("GateCallback", dirpath) / model_name
-        self._which = os.fspath(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
-        if not isinstance(self._which, str) and not hasattr(self._which, "best_model_path"):
-            message = f"GateCallback: checkpoint must be 'best', 'last', a path or a ModelCheckpoint, got {checkpoint!r}"
-            raise TypeError(message)
-        self._formats = check_formats(formats)
+        self._settings = gate_settings(
+            thresholds, dirpath=dirpath, model_name=model_name, checkpoint=checkpoint, formats=formats, allow=allow
+        )
         self._example = ExampleInput(example_input)
-        self._allow = check_allow(allow)
-        self._agreement = RankAgreement(t.metric for t in self._thresholds if not t.metric.startswith(ARTIFACT))
+        self._agreement = RankAgreement(t.metric for t in self._settings.thresholds if not t.metric.startswith(ARTIFACT))
         self._validated = ValidatedWeights()
         self._warned = False
         self._at_end = False
@@ -115,8 +101,8 @@ class GateCallback(Callback):
         self._forget()
 
     def __repr__(self) -> str:
-        folder = self._model_dir
-        return f"GateCallback({[str(t) for t in self._thresholds]!r}, dirpath={str(folder.parent)!r}, model_name={folder.name!r})"
+        folder = self._settings.model_dir
+        return f"GateCallback({[str(t) for t in self._settings.thresholds]!r}, dirpath={str(folder.parent)!r}, model_name={folder.name!r})"
 
     # Lightning's hooks, in the order of a fit
 
@@ -129,23 +115,14 @@ class GateCallback(Callback):
         metrics = self._metrics(trainer)
         if trainer.world_size > 1:
             metrics.watch(self._agreement.take)
-        self._at_end = check_setup(
-            trainer,
-            pl_module,
-            thresholds=self._thresholds,
-            which=self._which,
-            formats=self._formats,
-            timed=self._timed,
-            example=self._example,
-            model_dir=self._model_dir,
-        )
+        self._at_end = check_setup(trainer, pl_module, self._settings, self._example)
         self._example.forget()
         self._agreement.forget()
         self._validated.forget()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module is complete now: can it be written in these formats?"""
-        complaint = format_complaint(trainer, pl_module, self._formats)
+        complaint = format_complaint(trainer, pl_module, self._settings.formats)
         if complaint:
             message = f"GateCallback: {complaint}"
             raise ValueError(message)
@@ -164,7 +141,7 @@ class GateCallback(Callback):
         whole = trainer.is_global_zero and not shards_weights(trainer)
         if self._at_end and whole and not (dataloader_idx or trainer.sanity_checking):
             self._validated.see(trainer, pl_module)
-        if not self._example.take(batch, pl_module) and (self._timed or needs_example(self._formats)):
+        if not self._example.take(batch, pl_module) and self._settings.wants_example:
             message = (
                 f"GateCallback: can't tell the input of {type(pl_module).__name__}.forward in a validation batch of type "
                 f"{type(batch).__name__}; give GateCallback(example_input=…)"
@@ -186,7 +163,7 @@ class GateCallback(Callback):
         ):
             return
         self._warned = True
-        for warning in unknown_metrics(self._thresholds, names):
+        for warning in unknown_metrics(self._settings.thresholds, names):
             _log.warning("GateCallback: %s", warning)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -209,9 +186,8 @@ class GateCallback(Callback):
             return
         if self.version is not None:
             what = f"{type(exception).__name__}: {exception}".rstrip(": ")
-            _log.warning(
-                "GateCallback: version %d of %s is live, although something failed afterwards: %s", self.version, self._model_dir, what
-            )
+            folder = self._settings.model_dir
+            _log.warning("GateCallback: version %d of %s is live, although something failed afterwards: %s", self.version, folder, what)
             return
         self._drop_staged()
         metrics = self._metrics(trainer)
@@ -219,7 +195,7 @@ class GateCallback(Callback):
         if not trainer.is_global_zero or recorder is None or recorder.info.state not in ("failed", "interrupted"):
             return  # nothing began, and what stands on record is of a fit before; or this one has been judged
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
-        decision, _ = judge_run(run, self._thresholds, self._model_dir, self._allow)
+        decision, _ = judge_run(run, self._settings.thresholds, self._settings.model_dir, self._settings.allow)
         self.decision, self.run_dir = without_artifact(decision), recorder.run_dir
         if run.info.fit is not None and run.info.fit.failed and run.info.fit.steps == 0:
             return  # such as an argument that can't be: the error says it all, and there is nothing to judge
@@ -249,7 +225,10 @@ class GateCallback(Callback):
     # Behind the hooks
 
     def _try_example(self, trainer: Trainer, module: LightningModule) -> None:
-        if not shards_weights(trainer) and (complaint := self._example.complaint(trainer, module, self._formats, timed=bool(self._timed))):
+        if shards_weights(trainer):
+            return
+        complaint = self._example.complaint(trainer, module, self._settings.formats, timed=bool(self._settings.timed))
+        if complaint:
             message = f"GateCallback: {complaint}"
             raise ValueError(message)
 
@@ -263,22 +242,17 @@ class GateCallback(Callback):
     ) -> tuple[Decision | None, Prepared | AlreadyLive | None]:
         metrics = self._metrics(trainer)
         if not metrics.has_begun(trainer):
-            if "no_step" not in self._allow:
+            if "no_step" not in self._settings.allow:
                 self._nothing_trained = True
                 return self._what_stands(metrics) if trainer.is_global_zero else None, None
             metrics.begin(trainer, module)
         recorder = metrics.end_fit(trainer)
-        example, example_source = self._example.value(trainer, module)
         return judge_and_stage(
             trainer,
             module,
             recorder,
-            thresholds=self._thresholds,
-            which=self._which,
-            formats=self._formats,
-            example=(example, example_source),
-            model_dir=self._model_dir,
-            allow=self._allow,
+            self._settings,
+            example=self._example.value(trainer, module),
             disagreeing=disagreeing,
             weights_changed=self._validated.changed(trainer, module) if self._at_end else None,
             state_key=metrics.state_key,
@@ -286,18 +260,18 @@ class GateCallback(Callback):
 
     def _what_stands(self, metrics: MetricsCallback) -> Decision:
         """The decision that stands; where there is none, that nothing was trained."""
-        self._earlier = earlier_outcome(metrics.goes_on_in, self._model_dir)
+        self._earlier = earlier_outcome(metrics.goes_on_in, self._settings.model_dir)
         if self._earlier is not None:
             return self._earlier.decision
         reason = "no_step: this fit ran no optimizer step, so it has nothing new to judge"
         _log.warning("GateCallback: %s", reason)
-        return evaluate(self._thresholds, {}, ineligible=[reason])
+        return evaluate(self._settings.thresholds, {}, ineligible=[reason])
 
     def _publish(self, trainer: Trainer) -> None:
         if self._nothing_trained:
             if self._earlier is not None:
                 self.version, self.report, self.run_dir = self._earlier.version, self._earlier.report, self._earlier.run_dir
-                show_earlier(self._earlier, self._model_dir)
+                show_earlier(self._earlier, self._settings.model_dir)
             return
         recorder = self._metrics(trainer).recorder
         if recorder is None or self.decision is None:
@@ -314,7 +288,7 @@ class GateCallback(Callback):
         """Say how it ended."""
         assert self.decision is not None
         self.run_dir = recorder.run_dir
-        self.report = conclude(recorder, self.decision, model_dir=self._model_dir, version=self.version)
+        self.report = conclude(recorder, self.decision, model_dir=self._settings.model_dir, version=self.version)
 
     def _drop_staged(self) -> None:
         if self._staged is not None:

@@ -26,7 +26,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["checks_table", "command_line", "decision_part", "judged_text", "labelled", "print_summary", "shown_path", "summary"]
+from fitgate.gate import beside_checks
+
+__all__ = [
+    "alone_text",
+    "checks_table",
+    "command_line",
+    "decision_part",
+    "judged_text",
+    "labelled",
+    "print_summary",
+    "shown_path",
+    "summary",
+]
 
 END_OF_FIT = "end of fit"
 _INDENT = 2
@@ -37,7 +49,6 @@ _BADGES = {"deploy": "bold green reverse", "improve": "bold yellow reverse"}
 _STYLES = {"passed": "green", "missed": "red", "warned": "yellow", "waived": "dim"}
 _MARKS = {"passed": "✓", "missed": "✗", "warned": "!", "waived": "·"}
 _ASCII_MARKS = {"passed": "+", "missed": "x", "warned": "!", "waived": "-"}
-_WHATEVER = "This alone is an improve: checks that pass don't change it."
 
 
 def print_summary(
@@ -94,11 +105,12 @@ def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-
     verdict = content["verdict"]
     badge = Text(f" {verdict.upper()} ", _BADGES.get(verdict, "bold"))
     lines: list[RenderableType] = ["", Text.assemble(" " * _INDENT, badge, "  ", (run_id, "bold"), no_wrap=True, overflow="ignore"), ""]
-    blocking, checks = _other_reasons(content), content.get("checks", ())
+    checks = content.get("checks", ())
+    blocking = beside_checks(content.get("reasons", ()), (check["reason"] for check in checks))
     marks = _marks(encoding)
     lines += [_indented(Text(f"{marks['missed']} {reason}", _STYLES["missed"])) for reason in blocking]
     if blocking and any(check["passed"] for check in checks):
-        lines.append(_indented(Text(_WHATEVER, "dim")))
+        lines.append(_indented(Text(alone_text(len(blocking)), "dim")))
     lines += [""] * bool(blocking)
     warnings = content.get("warnings", ())
     lines += [_indented(Text(f"{marks['warned']} {warning}", _STYLES["warned"])) for warning in warnings] + [""] * bool(warnings)
@@ -177,6 +189,20 @@ def labelled(label: str, value: str) -> RenderableType:
     return Group(line)
 
 
+def alone_text(reasons: int) -> str:
+    """What reasons that no check gives mean for the checks that pass; empty where there are none.
+
+    Example:
+        >>> alone_text(1)
+        "This alone is an improve: checks that pass don't change it."
+        >>> alone_text(2)
+        "Each of these alone is an improve: checks that pass don't change it."
+    """
+    if not reasons:
+        return ""
+    return f"{'This' if reasons == 1 else 'Each of these'} alone is an improve: checks that pass don't change it."
+
+
 def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
     """Which weights were judged: of a checkpoint the epoch in which it was saved, of the end of fit how many epochs came before.
 
@@ -233,12 +259,6 @@ def _outcome(check: Mapping[str, Any]) -> str:
     if check["passed"]:
         return "passed"
     return "warned" if check.get("warn") else "missed"
-
-
-def _other_reasons(content: Mapping[str, Any]) -> list[str]:
-    """Why the numbers weren't judged at all, which no check says."""
-    said = {check["reason"] for check in content.get("checks", ())}
-    return [reason for reason in content.get("reasons", ()) if reason not in said]
 
 
 def _files_text(folder: Path) -> str:

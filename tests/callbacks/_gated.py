@@ -9,9 +9,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
 
 import fitgate
 from fitgate.callbacks import GateCallback, MetricsCallback
+from fitgate.cli import app
 
 # Two threads that wait for each other cost such a small net far more than they save, most of all on a busy machine.
 torch.set_num_threads(1)
@@ -99,6 +101,13 @@ def latest(tmp_path: Path) -> fitgate.Run:
 def gate_file(tmp_path: Path) -> dict[str, Any]:
     """gate.json of the latest run."""
     content: dict[str, Any] = json.loads((tmp_path / "runs" / latest(tmp_path).id / "gate.json").read_bytes())
+    return content
+
+
+def judged_again(tmp_path: Path) -> dict[str, Any]:
+    """What `fitgate gate` says of the latest run: what its gate.json says, by rights."""
+    done = CliRunner().invoke(app, ["gate", "latest", "--root", str(tmp_path / "runs"), "--json"])
+    content: dict[str, Any] = json.loads(done.stdout)
     return content
 
 

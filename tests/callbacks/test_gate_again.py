@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
+from fitgate import Decision
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.registry import rollback
-from tests.callbacks._gated import STEPS, Scripted, best, fit, gate_file, latest, loader, make_trainer, manifest, published
+from tests.callbacks._gated import STEPS, Scripted, best, fit, gate_file, judged_again, latest, loader, make_trainer, manifest, published
 
 LIVE = ["1", "CURRENT", "history.jsonl"]
 
@@ -174,6 +176,49 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
 
 
+def test_what_was_not_proven_of_the_live_version_is_said_again(tmp_path: Path) -> None:
+    """Its outputs were not compared, and gate.json of the fit that published nothing says so as well."""
+
+    class TakesNoBatch(Scripted):
+        def forward(self, *, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # no positional argument, so no batch fits
+            return super().forward(features)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(self(features=batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_acc", self.script[min(self.current_epoch, len(self.script) - 1)])
+
+    last = best(tmp_path, save_last=True)
+    first, _ = fit(tmp_path, last, module=TakesNoBatch((0.9, 0.5)), max_epochs=2)
+    gate, _ = fit(tmp_path, best(tmp_path), module=TakesNoBatch((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path)
+    assert first.decision is not None
+    assert gate.decision is not None
+    (not_compared,) = first.decision.warnings
+    assert not_compared.startswith("outputs were not compared, only weights: ")
+    assert gate.version == 1
+    assert gate.decision.warnings[0] == not_compared
+
+
+def test_weights_at_the_end_of_fit_that_are_live_already_are_not_published_again(tmp_path: Path) -> None:
+    """Without a ModelCheckpoint too, where a fit that takes no step may be judged; one that trains on publishes the next version."""
+    gate = GateCallback(["val_acc >= 0.5"], dirpath=tmp_path / "deploy", model_name="net", allow=["no_step"])
+    trainer = make_trainer(tmp_path, gate, max_epochs=1)
+    module = Scripted((0.9, 0.9))
+
+    def fitted() -> Decision:
+        trainer.fit(module, loader(), loader())
+        assert gate.decision is not None
+        return gate.decision
+
+    assert (fitted().verdict, gate.version) == ("deploy", 1)
+    again = fitted()
+    assert (again.verdict, gate.version, published(tmp_path)) == ("deploy", 1, LIVE)
+    assert "live already, as version 1" in again.warnings[-1]
+    trainer.fit_loop.max_epochs = 2
+    assert (fitted().warnings, gate.version) == ((), 2)
+
+
 def test_bounds_on_the_files_and_on_the_champion_hold_as_when_they_went_live(tmp_path: Path) -> None:
     """Against the version before, not against itself; the files' size is the live version's."""
     fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)
@@ -186,6 +231,23 @@ def test_bounds_on_the_files_and_on_the_champion_hold_as_when_they_went_live(tmp
     assert (gate.decision.verdict, gate.version) == ("deploy", 2)
     assert gate.decision.checks == first.decision.checks
     assert published(tmp_path) == ["1", "2", "CURRENT", "history.jsonl"]
+
+
+def test_weights_that_are_live_meet_a_threshold_that_is_new_against_the_version_before(tmp_path: Path) -> None:
+    """They were published by a bound of its own; all values of the version before are on record, and which one it was."""
+    fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)
+    last = best(tmp_path, save_last=True)
+    first, _ = fit(tmp_path, last, module=Scripted((0.9, 0.5)), max_epochs=2, thresholds=["val_acc >= 0.5"])
+    new = ["val_acc >= champion + 0.01", "val_acc >= 0.5"]
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path, thresholds=new)
+    assert first.decision is not None
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.reasons, gate.version) == ("deploy", (), 2)
+    assert gate.decision.checks[0].required == pytest.approx(0.86)
+    assert gate.decision.live == first.decision.live
+    assert gate.decision.live is not None
+    assert gate.decision.live.version == 1
+    assert judged_again(tmp_path) == gate_file(tmp_path)
 
 
 @pytest.mark.parametrize("change", ["format", "rolled back", "damaged"])

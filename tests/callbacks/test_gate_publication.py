@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from fitgate.gate import judge
 from fitgate.registry import read_current, verify
-from tests.callbacks._gated import Scripted, best, fit, gate_file, latest, loader, make_trainer, manifest, published
+from tests.callbacks._gated import Scripted, best, fit, gate_file, judged_again, latest, loader, make_trainer, manifest, published
 from tests.registry._versions import publish_version
 
 RELATIVE = ["val_acc >= 0.5", "val_acc >= champion"]
@@ -33,16 +33,21 @@ def test_a_better_version_went_live_meanwhile(tmp_path: Path) -> None:
     gate, _ = fit(tmp_path, best(tmp_path), Publishes(tmp_path, 0.95), module=Scripted((0.85,)), thresholds=RELATIVE)
     assert gate.decision is not None
     assert (gate.decision.verdict, gate.version) == ("improve", None)
-    missed, why = gate.decision.reasons
-    assert missed == "val_acc >= champion: got 0.85, misses by 0.1"
-    assert "another version went live: judged again, with version 2 as the champion" in why
+    missed = "val_acc >= champion: got 0.85, misses by 0.1"
+    assert gate.decision.reasons == (missed,)
+    assert "another version went live: judged again, with version 2 as the champion" in gate.decision.warnings[-1]
     assert published(tmp_path) == ["1", "2", "CURRENT", "history.jsonl"]
     current = read_current(tmp_path / "deploy" / "net")
     assert current is not None
     assert current.version == 2
     run = latest(tmp_path)
     assert run.state == "improve"
-    assert (gate_file(tmp_path)["verdict"], gate_file(tmp_path)["reasons"]) == ("improve", [missed, why])
+    assert (gate_file(tmp_path)["verdict"], gate_file(tmp_path)["reasons"]) == ("improve", [missed])
+    assert gate_file(tmp_path)["warnings"] == list(gate.decision.warnings)
+    assert judged_again(tmp_path) == gate_file(tmp_path)
+    page = (tmp_path / "runs" / run.id / "improve" / "report.html").read_text(encoding="utf-8")
+    assert "Not fit to be judged" not in page
+    assert "alone is an improve" not in page
     assert gate.report is not None
     assert (tmp_path / "runs" / run.id / "improve" / "report.json").is_file()
 

@@ -15,10 +15,10 @@ from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy, Si
 import fitgate
 from fitgate import Threshold
 from fitgate.callbacks import GateCallback, MetricsCallback
-from fitgate.gate import parse_thresholds
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import shards_weights
 from fitgate_callbacks._roots import probe
+from fitgate_callbacks._settings import gate_settings
 from fitgate_callbacks._start import check_setup
 from tests.callbacks._gated import Scripted, best, fit, latest, loader, published
 
@@ -88,14 +88,8 @@ def test_a_strategy_that_says_it_saves_shards(tmp_path: Path, strategy: Any, sha
     trainer: Any = SimpleNamespace(strategy=strategy, checkpoint_callbacks=[best(tmp_path)], is_global_zero=True)
 
     def check(which: str) -> bool:
-        options: dict[str, Any] = {
-            "thresholds": parse_thresholds(["val_acc >= 0.8"]),
-            "formats": ["safetensors"],
-            "timed": (),
-            "example": ExampleInput(None),
-            "model_dir": tmp_path / "deploy",
-        }
-        return check_setup(trainer, Scripted(), which=which, **options)
+        given = gate_settings(["val_acc >= 0.8"], dirpath=tmp_path, model_name="net", checkpoint=which, formats=["safetensors"], allow=())
+        return check_setup(trainer, Scripted(), given, ExampleInput(None))
 
     if sharded:
         with pytest.raises(ValueError, match=f"{type(strategy).__name__} saves each checkpoint as a folder of shards"):

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
-from fitgate.cli._rebuild import rebuild_events
+from fitgate.tensorboard.rebuild import rebuild_events
 from fitgate_callbacks._internals import missing_path
 from tests.callbacks._fits import BATCHES, QUIET, Net, OtherNet, loader, stored_points
 

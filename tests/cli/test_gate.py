@@ -83,11 +83,10 @@ def test_the_values_of_the_champion_of_then_are_on_record(root: Path, invoke: An
     [
         "the champion can't be read: it is damaged",
         "artifact differs: model.onnx, 1 sample: 'y' differs",
-        "it passed when it was judged, and before it was published another version went live",
     ],
 )
 def test_what_no_file_of_the_run_can_tell_again_is_taken_from_the_record(reason: str, root: Path, invoke: Any) -> None:
-    """A champion that could not be read, an export that was not proven, or was overtaken, is not set right by asking again."""
+    """A champion that could not be read, or an export that was not proven, is not set right by asking again."""
     run = fitgate.Store(str(root)).run(RUN)
     decision = judge(run, ["val_acc >= 0.5", "val_acc >= champion"])
     assert decision.verdict == "deploy"
@@ -115,6 +114,28 @@ def test_what_was_not_exported_has_no_size_to_pass_with(root: Path, invoke: Any)
     done = invoke("gate", RUN, "--root", root, "--json")
     assert done.exit_code == 1, done.output
     assert json.loads(done.stdout)["reasons"] == ["artifact.size_mb <= 20: not measured, since nothing was exported"]
+
+
+def test_a_threshold_on_the_exported_files_is_judged_by_what_was_measured(root: Path, invoke: Any) -> None:
+    """Typed too: by the record of the fit's export; without one it was not measured, and what is never measured is wrong use."""
+    record = root / RUN / "gate.json"
+    asked = ("gate", RUN, "--root", root, "--json", "-t", "val_acc >= 0.5", "-t", "artifact.size_mb <= 2")
+    for size, code in ((1.0, 0), (3.0, 1), (None, 1)):
+        decision = judge(fitgate.Store(str(root)).run(RUN), ["val_acc >= 0.5"])
+        measured = {"artifact.size_mb": size} if size else {}
+        record.write_bytes(encode_json(decision_as_dict(replace(decision, metrics={**decision.metrics, **measured}), RUN)))
+        done = invoke(*asked)
+        assert done.exit_code == code, done.output
+        assert json.loads(done.stdout)["checks"][1]["value"] == size
+    record.unlink()
+    done = invoke(*asked)
+    assert (done.exit_code, json.loads(done.stdout)["reasons"]) == (
+        1,
+        ["artifact.size_mb <= 2: not measured, since nothing was exported"],
+    )
+    done = invoke("gate", RUN, "--root", root, "-t", "artifact.size <= 2")
+    assert done.exit_code == 2
+    assert "did you mean artifact.size_mb?" in done.stderr
 
 
 @pytest.mark.parametrize(

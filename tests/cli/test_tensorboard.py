@@ -141,7 +141,7 @@ def test_a_rebuild_that_fails_leaves_everything_as_it_was(root: Path, monkeypatc
         Path(target).write_bytes(Path(source).read_bytes()[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fitgate.cli._rebuild.shutil.copyfile", full)
+    monkeypatch.setattr("fitgate.tensorboard.rebuild.shutil.copyfile", full)
     assert invoke("tensorboard", root, "--rebuild").exit_code != 0
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
@@ -160,6 +160,31 @@ def test_values_of_two_stages_keep_their_own_tags(tmp_path: Path, invoke: Any, a
     assert set(before) == {"accuracy", tag}
     invoke("tensorboard", tmp_path, "--rebuild")
     assert _points(tmp_path / "r") == before
+
+
+def test_two_stages_are_two_curves_without_the_old_events_too(tmp_path: Path, invoke: Any) -> None:
+    """Nothing tells which of them had a tag of its own: validation has it then. What stands in one stage keeps its name."""
+    recorder = open_recorder(tmp_path / "r", tensorboard=False)
+    for stage, value in (("train", 0.25), ("validate", 0.5)):
+        recorder.record(Record(stage, 0, 1, 0, 1000, ("acc", f"{stage}_only"), (value, 1.0)))
+    recorder.close()
+    recorder.update(state="completed")
+    for _ in range(2):
+        invoke("tensorboard", tmp_path, "--rebuild")
+        points = {"acc": [(0, 0.25)], "acc/validate": [(0, 0.5)], "train_only": [(0, 1.0)], "validate_only": [(0, 1.0)]}
+        assert _points(tmp_path / "r") == points
+
+
+def test_a_damaged_run_keeps_no_other_from_being_rebuilt(root: Path, invoke: Any) -> None:
+    """It is named at the end, with what to do, and the exit code tells."""
+    damaged = max(root.iterdir()).name
+    next((root / damaged / "metrics").glob("*.parquet")).write_bytes(b"PAR1")
+    done = invoke("tensorboard", root, "--rebuild")
+    assert done.exit_code == 2
+    assert f"{damaged} is left as it was: " in done.stderr
+    assert [run.id for run in fitgate.Store(str(root)).runs() if f"{run.id}: 48 points" in done.stdout] == sorted(
+        (path.name for path in root.iterdir() if path.name != damaged), reverse=True
+    )
 
 
 @pytest.mark.timeout(180)

@@ -14,8 +14,7 @@ from rich.console import Console
 
 import fitgate
 from fitgate._files import encode_json
-from fitgate.compare import Comparison, check_baseline, compare, comparison_as_dict, render_html, render_markdown
-from fitgate.compare._terminal import print_comparison
+from fitgate.compare import Comparison, check_baseline, compare, comparison_as_dict, print_comparison, render_html, render_markdown
 
 MakeRun = Callable[..., fitgate.Run]
 VOID = {"meta", "link", "br", "img", "hr", "input"}

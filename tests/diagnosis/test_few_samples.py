@@ -1,5 +1,6 @@
 """Accuracies on few validation samples move in jumps: what chance does is no finding."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,15 @@ def test_one_sample_more_is_no_progress() -> None:
     found = diagnose_evidence(_evidence(values, 20))
     assert "stopped_too_early" in found.not_enough_data
     assert "stopped_too_early" in {f.rule for f in diagnose_evidence(_evidence(values, 200)).findings}
+
+
+def test_a_data_set_that_says_it_has_no_samples() -> None:
+    """It gave some, or there would be no accuracy: diagnosed as where their number is not known."""
+    values = np.random.default_rng(0).binomial(40, TRUE) / 40
+    train = replace(_evidence(values, None).curves["validate", "val_acc"], stage="train", name="train_acc")
+    runs = [_evidence(values, samples) for samples in (0, None)]
+    counted, unknown = (diagnose_evidence(replace(run, curves={**run.curves, ("train", "train_acc"): train})) for run in runs)
+    assert (counted.findings, counted.not_enough_data) == (unknown.findings, unknown.not_enough_data)
 
 
 def _stored(root: Path, *, sizes: tuple[int | None, ...], names: tuple[str, ...], limit: float = 1.0) -> Evidence:

@@ -66,6 +66,12 @@ def test_a_decision_comes_back_as_it_was() -> None:
     assert again.checks == decision.checks
 
 
+def test_a_metric_may_be_called_after_the_champion() -> None:
+    """Its own bound is no value of a champion's that the record would lack."""
+    decision = evaluate(["wins_over_champion >= 0.5"], {"wins_over_champion": 0.6})
+    assert not on_record(encode_json(decision_as_dict(decision, "r")), "gate.json").lacks_champion
+
+
 def test_a_later_format_is_refused() -> None:
     """Not guessed at."""
     with pytest.raises(StoreError, match="format 2"):

@@ -12,7 +12,7 @@ import pytest
 
 from fitgate import open_model
 from fitgate.errors import RegistryError
-from fitgate.registry import champion, live_manifest, promote, read_current, read_history, rollback, tidy, verify, version_numbers
+from fitgate.registry import champion, live_content, promote, read_current, read_history, rollback, tidy, verify, version_numbers
 from fitgate.registry._manifest import encode_manifest
 
 Release = Callable[..., int]
@@ -124,6 +124,6 @@ def test_a_champion_with_another_manifest_is_none(release: Release, model_dir: P
     release()
     path = model_dir / "1" / "manifest.json"
     path.write_bytes(encode_manifest({**json.loads(path.read_bytes()), "metrics": {"val_acc": 0.01}}))
-    for read in (champion, live_manifest, open_model):
+    for read in (champion, live_content, open_model):
         with pytest.raises(RegistryError, match="another manifest"):
             read(model_dir)

@@ -1,5 +1,6 @@
 """What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
 
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,6 +102,40 @@ def test_a_run_that_has_nothing_to_compare_with_is_passed_over(tmp_path: Path) -
         assert build_report(run).changes.previous == other.id
 
 
+def test_what_was_validated_after_the_fit_is_not_what_the_last_run_came_to(tmp_path: Path) -> None:
+    """`trainer.validate` of other weights, at the same step: of a run that nobody judged too, the fit's own value stands."""
+    last, run = _run(tmp_path, "last", age=2, val_acc=[0.5]), _run(tmp_path, "this", val_acc=[0.6])
+    later = SegmentWriter(tmp_path / "last" / "metrics", run_id="last", attempt=1)
+    later.write([Record("validate", 10, 10, 0, 60_000_000, ("val_acc",), (0.9,))])
+    later.close()
+    assert last.info.fit is not None
+    ended = replace(last.info.fit, ended=datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC))
+    write_run_info(tmp_path / "last", replace(last.info, fit=ended))
+    _judge(run, ["val_acc >= 0.95"])
+    (row,) = build_report(run).changes.metrics
+    assert (row.this, row.previous) == (0.6, 0.5)
+
+
+def test_a_run_that_nobody_judged_is_offered_a_threshold_that_can_be_read(tmp_path: Path) -> None:
+    """Also where its metric's name is no plain one."""
+    metrics: dict[str, Any] = {"top 1 acc": [0.5, 0.7]}
+    report = build_report(_run(tmp_path, "r", **metrics))
+    (command,) = (command for command, what in report.reproduce.commands if what.startswith("judge it"))
+    *_, option, text = shlex.split(command)
+    assert (option, fitgate.Threshold.parse(text)) == ("-t", fitgate.Threshold("top 1 acc", ">=", 0.7))
+
+
+def test_of_a_curve_in_training_alone_the_name_says_which_way_is_better(tmp_path: Path) -> None:
+    """An error is better low, as in `fitgate show` and `compare`: the best is the lowest, and so is the threshold that is offered."""
+    with fitgate.start_run(tmp_path, tensorboard=False) as by_hand:
+        for step, error in enumerate([0.5, 0.25, 0.375]):
+            by_hand.log_metric("error", error, step)
+    report = build_report(fitgate.Store(tmp_path).latest())
+    (chart,) = report.charts
+    assert (chart.better_high, chart.best_value) == (False, 0.25)
+    assert any(command.endswith("-t 'error <= 0.25'") for command, _ in report.reproduce.commands)
+
+
 def test_a_report_needs_no_local_files(tmp_path: Path) -> None:
     """From a store in another file system: the same report, and commands with that store's address."""
     root = tmp_path / "runs"
@@ -132,13 +167,15 @@ def test_little_to_show_is_still_a_report(tmp_path: Path, values: list[float]) -
     assert report_as_dict(report)["checks"][0]["best"] == (values[0] if values and np.isfinite(values[0]) else None)
 
 
-def test_a_run_that_was_not_fit_to_be_judged_says_why(tmp_path: Path) -> None:
-    """Eligibility stands in the headline, before any number."""
+@pytest.mark.parametrize(
+    ("what", "reason"), [("judged", "interrupted: the fit was stopped by SIGTERM"), ("published", "artifact differs: model.onnx")]
+)
+def test_a_run_that_was_not_fit_to_be_judged_says_why(tmp_path: Path, what: str, reason: str) -> None:
+    """Eligibility stands in the headline, before any number; of one that was judged, why its export can't be published."""
     run = _run(tmp_path, "r", val_acc=[0.99])
     gate = decision_as_dict(judge(run, ["val_acc >= 0.5"]), run.id)
-    reason = "interrupted: the fit was stopped by SIGTERM"
     report = build_report(run, {**gate, "verdict": "improve", "reasons": [reason]})
-    assert report.headline == f"Not fit to be judged: {reason}."
+    assert report.headline == f"Not fit to be {what}: {reason}."
     assert reason in render_html(report)
 
 

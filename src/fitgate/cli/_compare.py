@@ -61,9 +61,14 @@ def compare(
 
     Exit codes: 0; 1 worse than the baseline by more than --fail-if-worse; 2 wrong use: no such run or metric.
     """
-    from fitgate.compare import check_baseline, comparison_as_dict, render_html, render_markdown  # noqa: PLC0415 - only this command compares
+    from fitgate.compare import (  # noqa: PLC0415 - only this command compares
+        check_baseline,
+        comparison_as_dict,
+        print_comparison,
+        render_html,
+        render_markdown,
+    )
     from fitgate.compare import compare as compare_runs  # noqa: PLC0415 - see above
-    from fitgate.compare._terminal import print_comparison  # noqa: PLC0415 - see above
 
     _check_use(baseline=baseline, metric=metric, fail_if_worse=fail_if_worse, json=json, markdown=markdown)
     chosen, base = _choose(Store(root), runs or [], baseline)

@@ -14,7 +14,7 @@ from fitgate.errors import FitgateError, ThresholdError
 from fitgate.summary import decision_part
 
 if TYPE_CHECKING:
-    from fitgate.gate import Decision, Threshold
+    from fitgate.gate import Decision, OnRecord, Threshold
     from fitgate.registry import LiveValues
     from fitgate.store import Run
 
@@ -79,23 +79,31 @@ def gate(
 
 
 def _judge_by(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None, allow: Sequence[str]) -> Decision:
-    from fitgate.export import judge_against, with_training_warnings  # noqa: PLC0415 - as above
+    from fitgate.export import judge_by  # noqa: PLC0415 - as above
+    from fitgate.gate import ARTIFACT  # noqa: PLC0415 - as above
 
     if live is None and any(t.is_relative for t in thresholds):
         message = f"{next(str(t) for t in thresholds if t.is_relative)!r} needs --champion MODEL_DIR, such as --champion deploy/model"
         raise ThresholdError(message)
-    return with_training_warnings(judge_against(run, thresholds, live, allow), run)
+    record = _record(run) if any(t.metric.startswith(ARTIFACT) for t in thresholds) else None
+    return judge_by(run, thresholds, record, live, allow)
 
 
 def _judge_as_in_the_fit(run: Run, live: LiveValues | None, allow: Sequence[str]) -> Decision:
     from fitgate.export import judge_again  # noqa: PLC0415 - as above
+
+    record = _record(run)
+    if record is None:
+        message = f'{run.id} was never judged: it has no gate.json. Give a threshold, such as -t "val_acc >= 0.8"'
+        raise ThresholdError(message)
+    return judge_again(run, record, live, allow)
+
+
+def _record(run: Run) -> OnRecord | None:
     from fitgate.gate import on_record  # noqa: PLC0415 - as above
 
     path = f"{run.path}/gate.json"
-    if not run.fs.exists(path):
-        message = f'{run.id} was never judged: it has no gate.json. Give a threshold, such as -t "val_acc >= 0.8"'
-        raise ThresholdError(message)
-    return judge_again(run, on_record(run.fs.cat_file(path), path), live, allow)
+    return on_record(run.fs.cat_file(path), path) if run.fs.exists(path) else None
 
 
 def _champion(model_dir: str) -> LiveValues:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fitgate.cli._command import command
 from fitgate.cli._common import check_is_store
+from fitgate.errors import StoreError
 from fitgate.store import Store
 
 
@@ -29,7 +31,8 @@ def tensorboard(
 ) -> None:
     """Start TensorBoard on a store.
 
-    It shows each run under its id, also while it trains, and ends with Ctrl-C. Exit codes: TensorBoard's own; 2 when there is no such store.
+    It shows each run under its id, also while it trains, and ends with Ctrl-C. Exit codes: TensorBoard's own; 2 when there is no such store, or
+    a run's events can't be remade, which is told after those of all others are.
     """
     given = list(arguments or ())
     root = given.pop(0) if given and not given[0].startswith("-") else "runs"
@@ -45,7 +48,16 @@ def tensorboard(
 
 
 def _rebuild(store: Store) -> None:
-    from fitgate.cli._rebuild import rebuild_events  # noqa: PLC0415 - protobuf is only loaded by those who write events
+    from fitgate.tensorboard.rebuild import rebuild_events  # noqa: PLC0415 - protobuf is only loaded by those who write events
 
+    problems = []
     for run in store.runs():
-        typer.echo(f"{run.id}: {rebuild_events(run)}")
+        if not Path(run.path).is_dir():
+            message = f"event files can be remade in a local store only, not in {store.root}"
+            raise StoreError(message)
+        try:
+            typer.echo(f"{run.id}: {rebuild_events(run)}")
+        except StoreError as error:
+            problems.append(f"{run.id} is left as it was: {error}")
+    if problems:
+        raise StoreError("\n".join(problems))

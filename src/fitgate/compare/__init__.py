@@ -10,6 +10,7 @@ from fitgate.compare._json import comparison_as_dict
 from fitgate.compare._model import Comparison, Difference, Group, MetricChoice, Row
 from fitgate.compare._record import Curve, Mode, Point, RunFacts, RunPoints, Series
 from fitgate.compare._render import render_html, render_markdown
+from fitgate.compare._terminal import print_comparison
 
 __all__ = [
     "BaselineCheck",
@@ -29,6 +30,7 @@ __all__ = [
     "check_baseline",
     "compare",
     "comparison_as_dict",
+    "print_comparison",
     "render_html",
     "render_markdown",
 ]

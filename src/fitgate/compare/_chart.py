@@ -5,7 +5,6 @@ Drawn as the report's charts are: static SVG whose colours and font are the page
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from fitgate.compare._model import Comparison, Group
 from fitgate.compare._record import Curve, Point
-from fitgate.report._plot import _COLOURS, _LOG_FROM, _NO_METADATA, _SIZE, _dress, _for_a_page
+from fitgate.report._plot import COLOURS, LOG_FROM, SIZE, dress, svg_for_a_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,12 +52,12 @@ def colours_of(comparison: Comparison) -> dict[str, int]:
 
 def curves_svg(comparison: Comparison, limits: Limits | None = None) -> str:
     """The runs' curves over each other, the best point of the best run ringed; within `limits` of x and y, or whole."""
-    return _svg(lambda axes: _draw(axes, _run_strokes(comparison, colours_of(comparison)), limits), _SIZE, f"runs{limits}")
+    return _svg(lambda axes: _draw(axes, _run_strokes(comparison, colours_of(comparison)), limits), SIZE, f"runs{limits}")
 
 
 def groups_svg(groups: Sequence[Group], limits: Limits | None = None) -> str:
     """The groups' means over each other, with bands from the lowest to the highest of their runs."""
-    return _svg(lambda axes: _draw(axes, _group_strokes(groups), limits), _SIZE, f"groups{limits}")
+    return _svg(lambda axes: _draw(axes, _group_strokes(groups), limits), SIZE, f"groups{limits}")
 
 
 def finish_of(curves: Sequence[Curve]) -> Limits | None:
@@ -84,14 +83,14 @@ def seeds_svg(groups: Sequence[Group], metric: str) -> str:
 
     def draw(axes: Axes) -> None:
         for line, (index, group) in enumerate(shown):
-            colour = _SERIES[index] if index < COLOURED else _COLOURS["muted"]
+            colour = _SERIES[index] if index < COLOURED else COLOURS["muted"]
             axes.plot(
                 group.values, [line] * len(group.values), marker="o", linestyle="none", color=colour, alpha=0.6, markersize=6, zorder=3
             )
             axes.plot([group.mean or 0.0] * 2, [line - 0.32, line + 0.32], color=colour, linewidth=2.4, solid_capstyle="round", zorder=4)
         axes.set_yticks(range(len(shown)), [group.letter for _, group in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.grid(visible=True, axis="x", color=_COLOURS["rule"], linewidth=0.7, alpha=0.7)
+        axes.grid(visible=True, axis="x", color=COLOURS["rule"], linewidth=0.7, alpha=0.7)
         axes.margins(x=0.04)
 
     return _svg(draw, (_SEEDS_WIDTH, 0.65 + _SEEDS_ROW * len(shown)), "seeds", x_label=f"best {metric}")
@@ -112,7 +111,7 @@ def _group_strokes(groups: Sequence[Group]) -> list[_Stroke]:
 
 def _draw(axes: Axes, strokes: Sequence[_Stroke], limits: Limits | None) -> None:
     for depth, stroke in enumerate(reversed(strokes)):
-        curve, colour = stroke.curve, _COLOURS["muted"] if stroke.colour is None else _SERIES[stroke.colour]
+        curve, colour = stroke.curve, COLOURS["muted"] if stroke.colour is None else _SERIES[stroke.colour]
         if len(curve.low):
             axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.17, linewidth=0, zorder=1)
         width = 2.2 if stroke.front else 1.3 if stroke.best else 1.9
@@ -120,7 +119,7 @@ def _draw(axes: Axes, strokes: Sequence[_Stroke], limits: Limits | None) -> None
         style: dict[str, Any] = {"marker": "o" if alone else "", "markersize": 3, "alpha": 0.35 if stroke.colour is None else 0.9}
         axes.plot(curve.steps, curve.values, color=colour, linewidth=width, zorder=2 + depth / len(strokes), **style)
         if stroke.front and stroke.best is not None:
-            ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": _COLOURS["card"], "markeredgecolor": colour, "markeredgewidth": 1.8}
+            ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": COLOURS["card"], "markeredgecolor": colour, "markeredgewidth": 1.8}
             axes.plot([stroke.best.global_step], [stroke.best.value], marker="o", linestyle="none", zorder=5, **ring)
     if limits is not None:
         axes.set_xlim(*limits[0])
@@ -132,27 +131,16 @@ def _draw(axes: Axes, strokes: Sequence[_Stroke], limits: Limits | None) -> None
 def _spans_decades(curves: Sequence[Curve]) -> bool:
     values = np.concatenate([curve.values for curve in curves]) if curves else np.array([])
     values = values[np.isfinite(values)]
-    return bool(len(values) and values.min() > 0 and values.max() / values.min() >= _LOG_FROM)
+    return bool(len(values) and values.min() > 0 and values.max() / values.min() >= LOG_FROM)
 
 
 def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str, *, x_label: str = "optimizer step") -> str:
-    # A plotting library takes a second to load; only who draws waits for it.
-    import matplotlib as mpl  # noqa: PLC0415 - see above
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - see above
-    from matplotlib.figure import Figure  # noqa: PLC0415 - see above
-
-    # Identifiers of one picture must not meet those of another in the page, and be the same for the same comparison.
-    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5}
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained", facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots()
-        _dress(axes)
+    def dressed(axes: Axes) -> None:
+        dress(axes)
         draw(axes)
-        axes.set_xlabel(x_label, color=_COLOURS["muted"], fontsize=8.5, labelpad=2, parse_math=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    svg = _for_a_page(buffer.getvalue())
+        axes.set_xlabel(x_label, color=COLOURS["muted"], fontsize=8.5, labelpad=2, parse_math=False)
+
+    svg = svg_for_a_page(dressed, size, salt)
     for index, colour in enumerate(_SERIES):
         svg = svg.replace(colour, f"var(--s{index})")
     return svg

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -26,7 +25,7 @@ Statistics = dict[str, tuple[Any, Any]]
 def file_paths(run: Run) -> list[str]:
     """A run's metric files, in the order in which they were begun."""
     try:
-        found = file_system(run).ls(f"{run.path}/metrics", detail=False)
+        found = run.fs.ls(f"{run.path}/metrics", detail=False)
     except FileNotFoundError:
         return []
     return sorted(path for path in found if path.endswith(".parquet"))
@@ -34,12 +33,7 @@ def file_paths(run: Run) -> list[str]:
 
 def open_file(run: Run, path: str) -> pq.ParquetFile:
     """Open one of them; name and stage come as indices into their few values, which is how they lie in the file."""
-    return pq.ParquetFile(path, filesystem=file_system(run), read_dictionary=LABELS)
-
-
-def file_system(run: Run) -> fsspec.AbstractFileSystem:
-    """A run knows its file system, with the credentials that opened it."""
-    return run._fs  # noqa: SLF001 - see above
+    return pq.ParquetFile(path, filesystem=run.fs, read_dictionary=LABELS)
 
 
 def statistics_of(file: pq.ParquetFile, group: int) -> Statistics:

@@ -23,7 +23,7 @@ _FLOAT32 = 2e-6
 
 def samples_of(curve: Curve) -> int | None:
     """How many samples stand behind each value of an accuracy: as recorded, else as its values tell; None where neither does."""
-    return curve.samples if curve.samples is not None else samples_behind(curve.value)
+    return curve.samples or samples_behind(curve.value)  # a data set may say that it has none, and give some
 
 
 def samples_behind(values: Floats) -> int | None:
@@ -85,4 +85,4 @@ def chance_fall(curve: Curve) -> float:
     if count is None:
         return 0.0
     mean = float(np.clip(curve.value[len(curve) // 2 :].mean(), 0.0, 1.0))
-    return _ONE_SIDED_99 * math.sqrt(2 * mean * (1 - mean) / max(count, 1))
+    return _ONE_SIDED_99 * math.sqrt(2 * mean * (1 - mean) / count)

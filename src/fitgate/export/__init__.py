@@ -9,9 +9,9 @@
 The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
-from fitgate.export._again import judge_again
-from fitgate.export._already import AlreadyLive
-from fitgate.export._champion import judge_against, judge_run, live, with_training_warnings
+from fitgate.export._again import judge_again, judge_by
+from fitgate.export._already import AlreadyLive, weights_digest
+from fitgate.export._champion import judge_run, live
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
@@ -39,7 +39,7 @@ __all__ = [
     "fits_forward",
     "has_forward",
     "judge_again",
-    "judge_against",
+    "judge_by",
     "judge_run",
     "live",
     "load_checkpoint",
@@ -51,7 +51,7 @@ __all__ = [
     "release",
     "seal",
     "stage",
+    "weights_digest",
     "with_artifact",
-    "with_training_warnings",
     "without_artifact",
 ]

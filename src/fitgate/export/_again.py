@@ -1,18 +1,18 @@
-"""Judging a run as it was judged in its fit, from its files alone."""
+"""Judging a run once its fit is over, from its files alone: as in the fit, or by other thresholds, or against another version."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fitgate.errors import ThresholdError
-from fitgate.export._champion import live_version, with_training_warnings
-from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
-from fitgate.gate import Decision, OnRecord, judge
+from fitgate.export._champion import judge_against, with_training_warnings
+from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact, without_artifact
+from fitgate.gate import Decision, OnRecord, Threshold, judge
 from fitgate.registry import LiveValues
 from fitgate.store import Run
 
-__all__ = ["judge_again"]
+__all__ = ["judge_again", "judge_by"]
 
 
 def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allow: Sequence[str] = ()) -> Decision:
@@ -30,36 +30,46 @@ def judge_again(run: Run, record: OnRecord, live: LiveValues | None = None, allo
         ThresholdError: the record doesn't keep the champion's values, and none is given.
         ValueError: `allow` names no rule.
     """
-    if live is None and record.lacks_champion:
+    before = record.decision
+    allow = tuple(dict.fromkeys((*before.allowed, *allow)))
+    if live is not None:
+        return judge_by(run, record.thresholds, record, live, allow)
+    if record.lacks_champion:
         message = (
             f"the gate.json of {run.id} doesn't keep the champion's values that it was held against; "
             "give --champion MODEL_DIR, such as --champion deploy/model"
         )
         raise ThresholdError(message)
-    champion = record.champion if live is None else live.metrics
-    decision = judge(
-        run,
-        record.thresholds,
-        allow=tuple(dict.fromkeys((*record.allowed, *allow))),
-        champion=champion,
-        champion_validation=live.validation if live is not None else None,
-    )
-    decision = replace(decision, live=record.live if live is None else live_version(live))
-    if live is None and record.champion_unreadable:
+    decision = judge(run, record.thresholds, allow=allow, champion=before.champion)
+    if record.champion_unreadable:
         decision = replace(decision, verdict="improve", reasons=(*record.champion_unreadable, *decision.reasons))
-    if record.artifact:
-        decision = with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
-    else:
-        decision = _not_exported(decision)
-    if live is not None:
-        return with_training_warnings(decision, run)
-    if record.afterwards:
-        decision = replace(decision, verdict="improve", reasons=(*decision.reasons, *record.afterwards))
-    return replace(decision, warnings=record.warnings)
+    decision = _of_the_export(decision, record, before.champion)
+    return replace(decision, live=before.live, warnings=before.warnings)
 
 
-def _not_exported(decision: Decision) -> Decision:
-    """Where nothing else stands in the way any more, such as after setting a rule aside, that nothing was measured does."""
+def judge_by(run: Run, thresholds: Sequence[Threshold], record: OnRecord | None, live: LiveValues | None, allow: Sequence[str]) -> Decision:
+    """The decision that any thresholds come to, against any version.
+
+    Args:
+        run: from any store.
+        thresholds: at least one.
+        record: what its gate.json says, for thresholds on the exported files; None where there is none.
+        live: what a relative threshold is held against; None when nothing is live.
+        allow: eligibility rules to set aside.
+
+    Raises:
+        ThresholdError: a threshold asks for what is not measured of an export.
+        ValueError: `allow` names no rule.
+    """
+    check_artifact_thresholds(thresholds)
+    decision = judge_against(run, thresholds, live, allow)
+    return with_training_warnings(_of_the_export(decision, record, live.metrics if live is not None else None), run)
+
+
+def _of_the_export(decision: Decision, record: OnRecord | None, champion: Mapping[str, float] | None) -> Decision:
+    """With what is on record of an export. Where there is nothing and only that stands in the way, that it was not measured does."""
+    if record is not None and record.artifact:
+        return with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
     waiting = decision.verdict == "improve" and only_artifact_left(decision)
     decision = without_artifact(decision)
     return replace(decision, reasons=tuple(check.reason for check in decision.checks if check.blocks)) if waiting else decision

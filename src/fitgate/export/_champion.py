@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fitgate.diagnosis import training_warnings
 from fitgate.errors import RegistryError
-from fitgate.gate import Decision, LiveVersion, Threshold, judge
+from fitgate.gate import CHAMPION_UNREADABLE, Decision, LiveVersion, Threshold, judge
 from fitgate.registry import LiveValues, champion, read_current
 from fitgate.store import Run
 
-__all__ = ["Live", "judge_against", "judge_run", "live", "live_version", "with_training_warnings"]
+__all__ = ["Live", "judge_against", "judge_run", "live", "with_training_warnings"]
 
 _log = logging.getLogger("fitgate")
 
@@ -43,7 +43,7 @@ def judge_against(run: Run, thresholds: Sequence[Threshold], live: LiveValues | 
     if live is None:
         return judge(run, thresholds, allow=allow)
     decision = judge(run, thresholds, allow=allow, champion=live.metrics, champion_validation=live.validation)
-    return replace(decision, live=live_version(live))
+    return replace(decision, live=LiveVersion(version=live.version, run_id=live.run_id, metrics=live.metrics))
 
 
 def with_training_warnings(decision: Decision, run: Run) -> Decision:
@@ -51,11 +51,6 @@ def with_training_warnings(decision: Decision, run: Run) -> Decision:
     if decision.verdict != "deploy":
         return decision
     return replace(decision, warnings=(*decision.warnings, *training_warnings(run, decision.judged.global_step)))
-
-
-def live_version(values: LiveValues) -> LiveVersion:
-    """What gate.json keeps of the version that a run was held against."""
-    return LiveVersion(version=values.version, run_id=values.run_id, metrics=values.metrics)
 
 
 def live(model_dir: Path) -> Live:
@@ -73,6 +68,6 @@ def _values_asked_for(model_dir: Path, thresholds: Sequence[Threshold]) -> tuple
         return champion(model_dir), None
     except RegistryError as error:
         if any(threshold.is_relative for threshold in thresholds):
-            return None, f"the champion can't be read: {error}"
+            return None, f"{CHAMPION_UNREADABLE}: {error}"
         _log.warning("fitgate: the live version can't be read, which no threshold asks for: %s", error)
         return None, None

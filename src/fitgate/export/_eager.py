@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fitgate.errors import ExportError
 from fitgate.export._copy import COMPILED, copy_module
 from fitgate.export._messages import short
+from fitgate.gate import DIFFERS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,7 +66,7 @@ def fill(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
                 tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
         _, unexpected = fresh.load_state_dict(dict(state), strict=False)
     if unexpected:
-        message = f"artifact differs: the model has no {', '.join(unexpected)}"
+        message = f"{DIFFERS}: the model has no {', '.join(unexpected)}"
         raise ExportError(message)
     return fresh.eval()
 

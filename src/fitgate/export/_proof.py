@@ -12,6 +12,7 @@ from fitgate.export._eager import call
 from fitgate.export._messages import short
 from fitgate.export._subject import Subject
 from fitgate.export.formats import Format, Play
+from fitgate.gate import DIFFERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ class Proof:
     @property
     def differs(self) -> tuple[str, ...]:
         """A reason for each file that is not what it should be; one that holds for all of them stands once."""
-        return tuple(dict.fromkeys(f"artifact differs: {proof.differs}" for proof in self.files if proof.differs))
+        return tuple(dict.fromkeys(f"{DIFFERS}: {proof.differs}" for proof in self.files if proof.differs))
 
 
 def prove(subject: Subject, formats: Iterable[Format], folder: Path) -> Proof:

@@ -76,7 +76,5 @@ def _after_a_move(decision: Decision, live: Live) -> Decision:
     if decision.verdict == "deploy":
         return decision
     now = f"version {live.version}" if live.version is not None else "no readable version"
-    reason = (
-        f"it passed when it was judged, and before it was published another version went live: judged again, with {now} as the champion"
-    )
-    return replace(decision, reasons=(*decision.reasons, reason))
+    said = f"it passed when it was judged, and before it was published another version went live: judged again, with {now} as the champion"
+    return replace(decision, warnings=(*decision.warnings, said))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fitgate.export._already import AlreadyLive, already_live
 from fitgate.export._champion import judge_run, live, with_training_warnings
 from fitgate.export._publication import Prepared
-from fitgate.export._stage import Staged, seal, stage
+from fitgate.export._stage import seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
 from fitgate.gate import Decision, Threshold, decision_as_dict, judge
 from fitgate.store import Run
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "prepare"]
 
 _log = logging.getLogger("fitgate")
+_NOT_COMPARED = "outputs were not compared, only weights: {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Candidate:
     """What would ship, should the run pass.
 
     Attributes:
-        weights: gives the checkpoint; called only once the run's own numbers have passed.
+        weights: the checkpoint, as a ModelCheckpoint writes it.
         module: the live module, only read; None where it holds a part of the weights.
         formats: what to write.
         example_input: arguments of forward, or None.
@@ -37,7 +38,7 @@ class Candidate:
         source: for the manifest: where the weights come from.
     """
 
-    weights: Callable[[], Mapping[str, Any]]
+    weights: Mapping[str, Any]
     module: nn.Module | None
     formats: Sequence[str]
     example_input: object
@@ -67,7 +68,7 @@ def prepare(
     if not only_artifact_left(decision):
         return without_artifact(decision), None
     staged = stage(
-        candidate.weights(),
+        candidate.weights,
         model_dir,
         run_id=run.id,
         formats=candidate.formats,
@@ -78,9 +79,7 @@ def prepare(
 
     def with_export(decision: Decision, champion: Any) -> Decision:  # noqa: ANN401 - as judge_run gives it
         decision = with_artifact(decision, staged.metrics, champion=champion, differs=staged.differs)
-        if staged.proof.outputs_not_compared:
-            decision = replace(decision, warnings=(*decision.warnings, _not_compared(staged)))
-        return with_training_warnings(decision, run)
+        return with_training_warnings(_warned(decision, staged.proof.outputs_not_compared), run)
 
     def judge_again() -> Decision:
         again, values = judge_run(run, thresholds, model_dir, allow)
@@ -106,7 +105,7 @@ def prepare(
     try:
         decision = with_export(decision, values)
         if staged.proof.outputs_not_compared:
-            _log.warning("fitgate: %s", _not_compared(staged))
+            _log.warning("fitgate: %s", _NOT_COMPARED.format(staged.proof.outputs_not_compared))
         if decision.verdict != "deploy":
             staged.drop()
             return decision, None
@@ -117,17 +116,18 @@ def prepare(
     return decision, Prepared(staged=staged, against=against, judge_again=judge_again, seal=seal_with)
 
 
-def _not_compared(staged: Staged) -> str:
-    return f"outputs were not compared, only weights: {staged.proof.outputs_not_compared}"
+def _warned(decision: Decision, not_compared: str | None) -> Decision:
+    return replace(decision, warnings=(*decision.warnings, _NOT_COMPARED.format(not_compared))) if not_compared else decision
 
 
 def _judge_as_live(
     run: Run, thresholds: Sequence[Threshold], same: AlreadyLive, allow: Sequence[str]
 ) -> tuple[Decision, AlreadyLive | None]:
-    decision = judge(run, thresholds, allow=allow, champion=same.champion)
+    champion = same.before.metrics if same.before is not None else None
+    decision = replace(judge(run, thresholds, allow=allow, champion=champion), live=same.before)
     if not only_artifact_left(decision):
         return without_artifact(decision), None
-    decision = with_artifact(decision, same.artifact, champion=same.champion)
+    decision = _warned(with_artifact(decision, same.artifact, champion=champion), same.outputs_not_compared)
     if decision.verdict != "deploy":
         return decision, None
     warning = f"these very weights are live already, as version {same.version}: nothing was published again"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fitgate.gate._threshold import Threshold
 
-__all__ = ["Check", "Decision", "Judged", "LiveVersion", "Verdict"]
+__all__ = ["CHAMPION_UNREADABLE", "DIFFERS", "Check", "Decision", "Judged", "LiveVersion", "Verdict", "beside_checks"]
 
 Verdict = Literal["deploy", "improve"]
+
+# How reasons begin that no file of a run can tell again: they are known by this in gate.json.
+DIFFERS = "artifact differs"
+"""An exported file is not what the model is."""
+CHAMPION_UNREADABLE = "the champion can't be read"
+"""There was nothing to hold a relative threshold against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +111,14 @@ class Decision:
     champion: Mapping[str, float] | None = None
     live: LiveVersion | None = None
     warnings: tuple[str, ...] = ()
+
+
+def beside_checks(reasons: Iterable[str], of_checks: Iterable[str]) -> tuple[str, ...]:
+    """Reasons that no check gives: each alone makes an improve, whatever the numbers are.
+
+    Example:
+        >>> beside_checks(["interrupted: …", "acc > 0.8: got 0.7"], ["acc > 0.8: got 0.7"])
+        ('interrupted: …',)
+    """
+    said = set(of_checks)
+    return tuple(reason for reason in reasons if reason not in said)

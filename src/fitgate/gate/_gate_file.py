@@ -10,16 +10,13 @@ from typing import Any
 from fitgate._files import decode_json
 from fitgate.errors import StoreError, ThresholdError
 from fitgate.gate._confidence import Kind
-from fitgate.gate._decision import Check, Decision, Judged, LiveVersion, Verdict
+from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, Check, Decision, Judged, LiveVersion, Verdict
 from fitgate.gate._grammar import Operator
 from fitgate.gate._threshold import ARTIFACT, Threshold
 
 __all__ = ["OnRecord", "on_record", "read_gate_file"]
 
 FORMAT = 1
-_DIFFERS = "artifact differs"
-_UNREADABLE = "the champion can't be read"
-_AFTERWARDS = "it passed when it was judged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,28 +61,22 @@ class OnRecord:
 
     Attributes:
         decision: what it came to; a value that was no number is NaN.
-        thresholds: as they were given.
-        allowed: the rules that were set aside.
-        champion: the live version's values that relative thresholds were held against; None when nothing was live.
-        live: the version that was live; None when nothing was, or as an earlier version of fitgate wrote it.
-        lacks_champion: they were held against values that this file doesn't keep, as an earlier version wrote it.
+        lacks_champion: it was held against a champion's values that this file doesn't keep, as an earlier version of fitgate wrote it.
         artifact: what was measured of the export; empty where nothing was exported.
-        differs, champion_unreadable, afterwards: reasons that no file of the run can tell again: what was not proven of the export,
-            why there was nothing to hold it against, and what happened before it was published.
-        warnings: likewise.
+        differs, champion_unreadable: reasons that no file of the run can tell again: what was not proven of the export, and why there
+            was nothing to hold it against.
     """
 
     decision: Decision
-    thresholds: tuple[Threshold, ...]
-    allowed: tuple[str, ...]
-    champion: dict[str, float] | None
-    live: LiveVersion | None
     lacks_champion: bool
     artifact: dict[str, float]
     differs: tuple[str, ...]
     champion_unreadable: tuple[str, ...]
-    afterwards: tuple[str, ...]
-    warnings: tuple[str, ...]
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """As they were given."""
+        return tuple(check.threshold for check in self.decision.checks)
 
 
 def read_gate_file(data: bytes, source: str) -> dict[str, Any]:
@@ -116,19 +107,14 @@ def on_record(data: bytes, source: str) -> OnRecord:
         ThresholdError: it holds a threshold that this version can't read.
     """
     known = _decoded(data, source)
-    live = known.champion
+    decision = _decision(known)
+    compared = any(check.threshold.is_relative and check.required is not None for check in decision.checks)
     return OnRecord(
-        decision=_decision(known),
-        thresholds=tuple(_threshold(check) for check in known.checks),
-        allowed=known.allowed,
-        champion=_numbers(live),
-        live=known.live,
-        lacks_champion=live is None and any("champion" in check.threshold and check.required is not None for check in known.checks),
+        decision=decision,
+        lacks_champion=decision.champion is None and compared,
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
-        differs=tuple(reason for reason in known.reasons if reason.startswith(_DIFFERS)),
-        champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(_UNREADABLE)),
-        afterwards=tuple(reason for reason in known.reasons if reason.startswith(_AFTERWARDS)),
-        warnings=known.warnings,
+        differs=tuple(reason for reason in known.reasons if reason.startswith(DIFFERS)),
+        champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(CHAMPION_UNREADABLE)),
     )
 
 

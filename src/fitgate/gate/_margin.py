@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fitgate.gate._decision import Check, Decision
+from fitgate.gate._decision import Check, Decision, beside_checks
 
 __all__ = ["margin"]
 
@@ -28,7 +28,7 @@ def margin(decision: Decision) -> float:
     """
     counting = [check for check in decision.checks if not check.waived and not check.threshold.warn]
     margins = [_relative(check) for check in counting]
-    ineligible = set(decision.reasons) - {check.reason for check in decision.checks}
+    ineligible = beside_checks(decision.reasons, (check.reason for check in decision.checks))
     return -math.inf if ineligible else min(margins, default=-math.inf)
 
 

@@ -14,7 +14,7 @@ Example:
 from fitgate.registry._current import Current, Move, live_before, read_current, read_history
 from fitgate.registry._folders import what_it_is
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
-from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, live_manifest, model, models
+from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
 from fitgate.registry._moves import promote, rollback, tidy
 from fitgate.registry._publish import ChampionMovedError, publish, write_manifest
@@ -39,7 +39,6 @@ __all__ = [
     "champion",
     "live_before",
     "live_content",
-    "live_manifest",
     "model",
     "models",
     "new_staging",

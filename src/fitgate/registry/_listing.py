@@ -16,7 +16,7 @@ from fitgate.registry._layout import CURRENT, version_dir, version_numbers
 from fitgate.registry._manifest import Manifest, read_manifest
 from fitgate.store._run_file import ValidationSet
 
-__all__ = ["LiveValues", "Model", "ModelVersion", "champion", "live_content", "live_manifest", "model", "models"]
+__all__ = ["LiveValues", "Model", "ModelVersion", "champion", "live_content", "model", "models"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,18 +86,10 @@ def model(model_dir: Path) -> Model:
     return Model(name=model_dir.name, path=str(model_dir), live=live, versions=versions, problem=problem)
 
 
-def live_manifest(model_dir: Path) -> Manifest | None:
-    """The manifest of the live version; None when none is live.
-
-    Raises:
-        RegistryError: `CURRENT` or the manifest can't be read, or it is not the manifest that went live.
-    """
-    found = _live(model_dir)
-    return None if found is None else found[0]
-
-
 def live_content(model_dir: Path) -> dict[str, Any] | None:
-    """The same as plain JSON, with the keys that this version of fitgate does not know, and with `version`.
+    """The live version's manifest.json, checked, with the keys that this version of fitgate does not know, and with `version`.
+
+    None when none is live.
 
     Raises:
         RegistryError: `CURRENT` or the manifest can't be read, or it is not the manifest that went live.

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from fitgate.diagnosis import Curve, Evidence, Finding
-from fitgate.diagnosis._names import ACCURACY, LOSS, is_learning_rate, is_loss_like, quantity_of
-from fitgate.diagnosis._pairs import Pair, pairs, train_loss
+from fitgate.diagnosis._names import ACCURACY, LOSS, is_learning_rate, quantity_of
+from fitgate.diagnosis._pairs import Pair, better_high, pairs, train_loss
 from fitgate.diagnosis._units import in_unit_of
 from fitgate.report._model import Chart, Line, Mark
 
@@ -84,9 +84,7 @@ def _of_pair(evidence: Evidence, pair: Pair) -> Chart:
 
 
 def _of_train(evidence: Evidence, curve: Curve) -> Chart:
-    goal = next((g for g in evidence.goals if g.metric == curve.name), None)
-    high = goal.better_high if goal else evidence.modes.get(curve.name, not is_loss_like(curve.name))
-    return _chart(evidence, curve, curve.finite, (line_of(curve, "train"),), better_high=high)
+    return _chart(evidence, curve, curve.finite, (line_of(curve, "train"),), better_high=better_high(evidence, curve.name))
 
 
 def _chart(evidence: Evidence, raw: Curve, curve: Curve, lines: tuple[Line, ...], *, better_high: bool) -> Chart:

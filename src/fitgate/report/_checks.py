@@ -10,6 +10,7 @@ import numpy as np
 
 from fitgate.diagnosis import Curve, Evidence, Goal, goals_of_checks
 from fitgate.diagnosis._names import on_validation_data
+from fitgate.gate import DIFFERS, beside_checks
 from fitgate.report._model import CheckRow
 from fitgate.report._text import apart_text, exact
 
@@ -44,22 +45,16 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
         return "Nobody has judged this run yet; this is what its curves show."
     if verdict == "deploy":
         return _passed([row for row in rows if not row.waived and not row.warn])
-    ineligible = _beside_checks(rows, reasons)
+    ineligible = beside_checks(reasons, (row.reason for row in rows))
     if ineligible:
         more = f", and {len(ineligible) - 1} more" if len(ineligible) > 1 else ""
-        return f"Not fit to be judged: {ineligible[0]}{more}."
+        return f"Not fit to be {'published' if ineligible[0].startswith(DIFFERS) else 'judged'}: {ineligible[0]}{more}."
     blocking = sorted((row for row in rows if not row.passed and not row.warn), key=_relative_margin)
     if not blocking:
         return f"{reasons[0]}." if reasons else "The gate said no, and gave no reason."
     first, count = blocking[0], len(blocking) - 1
     more = f" {'One more check fails' if count == 1 else f'{count} more checks fail'}." if count else ""
     return f"{_missed(first)}{more}"
-
-
-def _beside_checks(rows: Sequence[CheckRow], reasons: Sequence[str]) -> tuple[str, ...]:
-    """Reasons that no check gives: each alone makes an improve, whatever the numbers are."""
-    said = {row.reason for row in rows}
-    return tuple(reason for reason in reasons if reason not in said)
 
 
 def _missed(row: CheckRow) -> str:

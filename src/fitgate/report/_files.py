@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import fsspec
-
 from fitgate.errors import StoreError
 from fitgate.gate import read_gate_file
 from fitgate.store import Run
@@ -24,7 +22,7 @@ def read_gate(run: Run) -> dict[str, Any] | None:
         StoreError: it is there and can't be read.
     """
     path = f"{run.path}/gate.json"
-    fs = _file_system(run)
+    fs = run.fs
     if not fs.exists(path):
         return None
     return read_gate_file(fs.cat_file(path), path)
@@ -49,7 +47,7 @@ def previous_run(run: Run, metrics: Iterable[str] = ()) -> Run | None:
 
 def sibling(run: Run, run_id: str) -> Run | None:
     """Another run of the same store, by its id; None where it isn't there."""
-    fs, path = _file_system(run), f"{run.path.rsplit('/', 1)[0]}/{run_id}/{RUN_FILE}"
+    fs, path = run.fs, f"{run.path.rsplit('/', 1)[0]}/{run_id}/{RUN_FILE}"
     if "/" in run_id or not fs.exists(path):
         return None
     return Run(fs, path.rsplit("/", 1)[0], read_run_info(fs.cat_file(path), path))
@@ -57,7 +55,7 @@ def sibling(run: Run, run_id: str) -> Run | None:
 
 def root_of(run: Run) -> str:
     """The store's root, as one would type it: relative to the working folder where it lies in it."""
-    fs, parent = _file_system(run), run.path.rsplit("/", 1)[0]
+    fs, parent = run.fs, run.path.rsplit("/", 1)[0]
     if "file" not in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
         return str(fs.unstrip_protocol(parent))
     relative = os.path.relpath(parent)
@@ -73,7 +71,7 @@ def _has_values(run: Run, names: list[str] | None) -> bool:
 
 
 def _siblings(run: Run) -> list[Run]:
-    fs = _file_system(run)
+    fs = run.fs
     found = []
     for path in fs.glob(f"{run.path.rsplit('/', 1)[0]}/*/{RUN_FILE}"):
         try:
@@ -83,7 +81,3 @@ def _siblings(run: Run) -> list[Run]:
             continue
         found.append(Run(fs, path.rsplit("/", 1)[0], info))
     return found
-
-
-def _file_system(run: Run) -> fsspec.AbstractFileSystem:
-    return run._fs  # noqa: SLF001 - a run knows its file system, with the credentials that opened it

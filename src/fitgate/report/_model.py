@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fitgate.diagnosis import Diagnosis
-from fitgate.gate import Judged, Verdict
-from fitgate.summary import judged_text
+from fitgate.gate import Judged, Verdict, beside_checks
+from fitgate.summary import alone_text, judged_text
 
 __all__ = ["Change", "Changes", "Chart", "CheckRow", "Line", "Mark", "Report", "Reproduce", "RunFacts"]
 
@@ -215,8 +215,12 @@ class Report:
     @property
     def other_reasons(self) -> tuple[str, ...]:
         """Reasons that no check gives: each alone makes an improve, whatever the numbers are."""
-        said = {row.reason for row in self.checks}
-        return tuple(reason for reason in self.reasons if reason not in said)
+        return beside_checks(self.reasons, (row.reason for row in self.checks))
+
+    @property
+    def alone_text(self) -> str:
+        """What those reasons mean for the checks that pass; empty where there are none of either."""
+        return alone_text(len(self.other_reasons)) if any(row.passed for row in self.checks) else ""
 
     def has_line(self, role: str) -> bool:
         """Whether some chart has a line of that role."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fitgate.report._model import Chart, Line, Mark
@@ -12,10 +13,10 @@ from fitgate.report._model import Chart, Line, Mark
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["svg_of"]
+__all__ = ["COLOURS", "LOG_FROM", "SIZE", "dress", "svg_for_a_page", "svg_of"]
 
 # Colours that nobody draws with: each becomes a variable of the page, so that a dark page has light curves.
-_COLOURS = {
+COLOURS = {
     "ink": "#010203",
     "muted": "#020304",
     "rule": "#030405",
@@ -27,16 +28,28 @@ _COLOURS = {
     "hint": "#090a0b",
     "card": "#0a0b0c",
 }
-_SIZE = (4.7, 2.75)
+SIZE = (4.7, 2.75)
 _DOTS_UP_TO = 40
-_LOG_FROM = 100.0
+LOG_FROM = 100.0
 _TEXT_HEIGHT = 0.085
 """Of a line of text, as a share of the picture's height."""
 _NO_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def svg_of(chart: Chart) -> str:
-    """Draw a chart; the same chart gives the same text.
+    """Draw a chart; the same chart gives the same text. Returns as `svg_for_a_page`."""
+    # The identifiers of one picture must not meet those of another in the same page.
+    salt = hashlib.sha256(repr(chart).encode()).hexdigest()[:8]
+    return svg_for_a_page(lambda axes: _draw(axes, chart), SIZE, salt)
+
+
+def svg_for_a_page(draw: Callable[[Axes], None], size: tuple[float, float], salt: str) -> str:
+    """What is drawn on one pair of axes.
+
+    Args:
+        draw: draws it; colours of `COLOURS` become the page's.
+        size: inches.
+        salt: what its identifiers are made from.
 
     Returns:
         One `<svg>` element to put into a page: no prolog, no metadata, no address of anything outside.
@@ -46,20 +59,11 @@ def svg_of(chart: Chart) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - see above
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
-    # The identifiers of one picture must not meet those of another in the same page.
-    salt = hashlib.sha256(repr(chart).encode()).hexdigest()[:8]
-    with mpl.rc_context(
-        {
-            **mpl.rcParamsDefault,
-            "svg.fonttype": "none",
-            "svg.hashsalt": salt,
-            "font.size": 9.5,
-            "path.simplify": False,
-        }
-    ):
-        figure = Figure(figsize=_SIZE, layout="constrained", facecolor="none")
+    settings = {**mpl.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5, "path.simplify": False}
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=size, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
-        _draw(figure.subplots(), chart)
+        draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
     return _for_a_page(buffer.getvalue())
@@ -71,33 +75,33 @@ def _draw(axes: Axes, chart: Chart) -> None:
     if _spans_decades(chart):
         axes.set_yscale("log")
     for required, _ in chart.required:
-        axes.axhline(required, color=_COLOURS["goal"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=3)
+        axes.axhline(required, color=COLOURS["goal"], linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=3)
     if chart.judged_step is not None:
-        axes.axvline(chart.judged_step, color=_COLOURS["judged"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
+        axes.axvline(chart.judged_step, color=COLOURS["judged"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
     if chart.judged_step is not None and chart.judged_value is not None:
         ring: dict[str, Any] = {
             "markersize": 8,
-            "markerfacecolor": _COLOURS["card"],
-            "markeredgecolor": _COLOURS["judged"],
+            "markerfacecolor": COLOURS["card"],
+            "markeredgecolor": COLOURS["judged"],
             "markeredgewidth": 1.8,
         }
         axes.plot([chart.judged_step], [chart.judged_value], marker="o", linestyle="none", zorder=5, **ring)
     if chart.non_finite_step is not None:
-        axes.axvline(chart.non_finite_step, color=_COLOURS["problem"], linewidth=1.2, zorder=2)
+        axes.axvline(chart.non_finite_step, color=COLOURS["problem"], linewidth=1.2, zorder=2)
         at: dict[str, Any] = {
             "xy": (chart.non_finite_step, 1),
             "xycoords": axes.get_xaxis_transform(),
             "xytext": (3, -3),
             "textcoords": "offset points",
         }
-        axes.annotate("not finite", **at, ha="left", va="top", color=_COLOURS["problem"], fontsize=8.5)
-    _dress(axes)
+        axes.annotate("not finite", **at, ha="left", va="top", color=COLOURS["problem"], fontsize=8.5)
+    dress(axes)
     _place_marks(axes, chart.marks)
     _place_bounds(axes, chart)
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
-    colour = _COLOURS[line.role]
+    colour = COLOURS[line.role]
     front = line.role == "validation"
     if line.low:
         axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.16, linewidth=0, zorder=1)
@@ -108,35 +112,36 @@ def _draw_line(axes: Axes, line: Line) -> None:
 
 def _spans_decades(chart: Chart) -> bool:
     values = [v for line in chart.lines for v in line.values] + [v for v, _ in chart.required]
-    return bool(values) and min(values) > 0 and max(values) / min(values) >= _LOG_FROM
+    return bool(values) and min(values) > 0 and max(values) / min(values) >= LOG_FROM
 
 
-def _dress(axes: Axes) -> None:
+def dress(axes: Axes) -> None:
+    """Axes as every chart of ours has them."""
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_COLOURS["rule"])
-    axes.tick_params(colors=_COLOURS["muted"], labelcolor=_COLOURS["muted"], length=3, width=0.8, labelsize=8.5)
+    axes.spines["bottom"].set_color(COLOURS["rule"])
+    axes.tick_params(colors=COLOURS["muted"], labelcolor=COLOURS["muted"], length=3, width=0.8, labelsize=8.5)
     axes.tick_params(axis="y", which="both", length=0)
-    axes.grid(visible=True, axis="y", color=_COLOURS["rule"], linewidth=0.7, alpha=0.7)
+    axes.grid(visible=True, axis="y", color=COLOURS["rule"], linewidth=0.7, alpha=0.7)
     axes.set_axisbelow(True)
     axes.margins(x=0.02)
     axes.locator_params(axis="x", nbins=6, integer=True)
-    axes.set_xlabel("optimizer step", color=_COLOURS["muted"], fontsize=8.5, labelpad=2)
+    axes.set_xlabel("optimizer step", color=COLOURS["muted"], fontsize=8.5, labelpad=2)
 
 
 def _place_marks(axes: Axes, marks: tuple[Mark, ...]) -> None:
     """Above the curves, a bar over the steps of each finding, with its number in the list."""
     low, high = axes.get_xlim()
     for row, mark in enumerate(marks):
-        colour, height = _COLOURS["problem" if mark.severity == "problem" else "hint"], 1.05 + 0.075 * row
+        colour, height = COLOURS["problem" if mark.severity == "problem" else "hint"], 1.05 + 0.075 * row
         first, last = max(mark.first, low), min(max(mark.last, mark.first + 0.01 * (high - low)), high)
         where: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "color": colour}
         axes.plot([first, last], [height, height], linewidth=2.4, solid_capstyle="round", **where)
         box = {"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": "none"}
         axes.text(
             (first + last) / 2, height, str(mark.number), fontsize=7.5, ha="center", va="center",
-            transform=axes.get_xaxis_transform(), color=_COLOURS["card"], bbox=box, zorder=6,
+            transform=axes.get_xaxis_transform(), color=COLOURS["card"], bbox=box, zorder=6,
         )  # fmt: skip
     axes.set_xlim(low, high)
 
@@ -155,7 +160,7 @@ def _place_bounds(axes: Axes, chart: Chart) -> None:
         at = max(height, free + half)
         free = at + half
         beside: dict[str, Any] = {"xy": (1, at), "xycoords": "axes fraction", "xytext": (4, 0), "textcoords": "offset points"}
-        axes.annotate(bound, **beside, ha="left", va="center", color=_COLOURS["goal"], fontsize=8.5, parse_math=False)
+        axes.annotate(bound, **beside, ha="left", va="center", color=COLOURS["goal"], fontsize=8.5, parse_math=False)
 
 
 def _for_a_page(svg: str) -> str:
@@ -165,7 +170,7 @@ def _for_a_page(svg: str) -> str:
     svg = svg.replace("xlink:href", "href")
     used = set(re.findall(r"#([\w.-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    for name, colour in _COLOURS.items():
+    for name, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")
     return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", svg)
 

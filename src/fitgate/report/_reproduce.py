@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fitgate.gate import Judged
+from fitgate.gate import Judged, Threshold
 from fitgate.report._changes import flat
 from fitgate.report._files import root_of
 from fitgate.report._model import Chart, Reproduce
@@ -60,5 +60,5 @@ def _trained_by(run: Run) -> Iterator[tuple[str, str]]:
 def _judge_first(where: str, charts: Sequence[Chart]) -> Iterator[tuple[str, str]]:
     chart = next((chart for chart in charts if chart.best_value is not None), None)
     if chart is not None:
-        threshold = f"{chart.title} {'>=' if chart.better_high else '<='} {exact(chart.best_value)}"
-        yield f"fitgate gate {where} -t {shlex.quote(threshold)}", "judge it, by a threshold such as its best value"
+        threshold = Threshold(chart.title, ">=" if chart.better_high else "<=", float(exact(chart.best_value)))
+        yield f"fitgate gate {where} -t {shlex.quote(str(threshold))}", "judge it, by a threshold such as its best value"

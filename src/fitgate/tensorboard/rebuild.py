@@ -15,10 +15,9 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from fitgate.errors import StoreError
 from fitgate.store import Run
 from fitgate.store._schema import Record
-from fitgate.tensorboard import EventWriter
+from fitgate.tensorboard._events import EventWriter
 
 __all__ = ["rebuild_events"]
 
@@ -38,23 +37,23 @@ def rebuild_events(run: Run) -> str:
         What was done, in words.
 
     Raises:
-        StoreError: the store isn't local, or a Parquet file is damaged.
+        StoreError: a Parquet file is damaged.
     """
     folder = Path(run.path)
-    if not folder.is_dir():
-        message = f"event files can be remade in a local store only, not in {run.path}"
-        raise StoreError(message)
     if run.state == "running":
         return "left alone, it is running"
     table = run.metrics()
     if not table.num_rows:
         return "left alone, it has no points"
-    names = {str(name) for name in table["name"].unique().to_pylist()}
+    series = {(row["stage"], row["name"]) for row in table.group_by(["stage", "name"]).aggregate([]).to_pylist()}
+    names = {name for _, name in series}
     read = {path: _events(path) for path in sorted(folder.glob("events.out.tfevents.*"))}
     old = [path for path, events in read.items() if events]  # the others are no event files, whatever they are
     apart = {(stage, name): f"{name}/{stage}" for stage in ("train", "validate") for name in names if f"{name}/{stage}" not in names}
     points, rest = _split([event for path in old for event in read[path]], names | set(apart.values()))
     tags = {key: tag for key, tag in apart.items() if tag in points}  # where two stages share the name
+    if not old:  # nothing tells which had a tag of its own, and one curve they are not
+        tags = {key: tag for key, tag in apart.items() if key[0] == "validate" and {key, ("train", key[1])} <= series}
     _write(folder, table, tags, rest)
     for path in old:
         path.unlink()
