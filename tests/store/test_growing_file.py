@@ -128,3 +128,20 @@ def test_a_file_left_for_good_is_sorted_as_a_whole(tmp_path: Path) -> None:
     order = list(zip(table["name"], table["step"], strict=True))
     assert order == sorted(order)
     assert len(order) == 3 * _KEPT_ROWS
+
+
+def test_points_that_come_after_the_file_was_left(tmp_path: Path) -> None:
+    """As when a test follows a fit: all that was there stays, and the file grows on."""
+    writer = SegmentWriter(tmp_path, run_id="r")
+    cuts = [0, _STEPS, 2 * _STEPS, 2 * _STEPS + 5]
+    for first, last in pairwise(cuts):
+        writer.write(_records(first, last))
+        writer.flush()
+    writer.close()
+    for step in range(cuts[-1], cuts[-1] + 3):
+        writer.write(_records(step, step + 1))
+        writer.flush()
+    query = "select name, count(*), count(distinct step) from read_parquet(?) group by name order by name"
+    points = cuts[-1] + 3
+    found = duckdb.connect().execute(query, [f"{tmp_path}/*.parquet"]).fetchall()
+    assert found == [("acc", points, points), ("loss", points, points)]

@@ -117,8 +117,9 @@ class OpenSegment:
     def tables(self) -> Iterator[pa.Table]:
         """All points for a file that is left for good, sorted by name, stage and step: one table for each row group, cut where a series ends.
 
-        Such a file's bytes follow from its points alone.
+        Such a file's bytes follow from its points alone. Should it grow on after all, it is encoded anew.
         """
+        self._encode_all()
         group: dict[tuple[str, str], tuple[_Axes, _Values]] = {}
         rows = 0
         for key in sorted(self._series):
