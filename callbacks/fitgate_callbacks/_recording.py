@@ -221,7 +221,10 @@ class Recording:
             recorder.count_lost_elsewhere(int(lost[1:].sum()))
 
     def write_failed_start(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """A fit's error before anything began: a line in the store too, unless it may belong to another run's checkpoint."""
+        """A fit's error before anything began: a line in the store too, unless the fit is known by now to go on from a checkpoint.
+
+        That may be another run's. In `setup` Lightning tells nobody of it: an error there is a run of its own.
+        """
         if self._in_fit or self._fits or not trainer.is_global_zero or trainer.ckpt_path:
             return
         with contextlib.suppress(OSError):  # a store that can't be written: the error that is on its way says more

@@ -25,8 +25,9 @@ class MetricsCallback(Callback):
     """Records what the module logs, at every step, whatever `log_every_n_steps` is.
 
     Names and steps are those of Lightning's own `CSVLogger` at `log_every_n_steps=1`, save that a
-    value which was not logged again is not recorded again, and that the loss `training_step`
-    returns is always there as `loss`. What a LearningRateMonitor tells loggers is recorded too, and it needs no
+    value which was not logged again is not recorded again, that the loss `training_step`
+    returns is always there as `loss`, and that what another Trainer validates or tests stands where the
+    fit ended. What a LearningRateMonitor tells loggers is recorded too, and it needs no
     other logger. Pass `logger=False` to the Trainer, or its default logger writes a second copy.
 
     Args:

@@ -1,5 +1,6 @@
 """The store: what is logged by hand is there for any reader, whatever happens to the process."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -72,27 +75,55 @@ def test_steps_that_the_files_can_not_hold_are_refused(tmp_path: Path, step: int
     assert _values(fitgate.Store(tmp_path).latest(), "loss") == {2**63 - 1: 2.0}
 
 
+@pytest.fixture
+def _switched_often() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("_switched_often")
 def test_threads_that_log_without_a_step_take_none_twice(tmp_path: Path) -> None:
     """Four at once, switched as often as can be: every value has a step of its own."""
 
     def log() -> None:
-        for _ in range(2000):
+        for _ in range(1000):
             run.log_metrics({"loss": 1.0, "acc": 2.0})
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with fitgate.start_run(tmp_path, tensorboard=False) as run:
-            threads = [threading.Thread(target=log) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    with fitgate.start_run(tmp_path, tensorboard=False) as run:
+        threads = [threading.Thread(target=log) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     stored = fitgate.Store(tmp_path).latest()
     for name in ("loss", "acc"):
-        assert list(_values(stored, name)) == list(range(8000))
+        assert list(_values(stored, name)) == list(range(4000))
+
+
+@pytest.mark.usefixtures("_switched_often")
+def test_what_a_thread_has_logged_is_there_when_another_closes_the_run(tmp_path: Path) -> None:
+    """Each call is recorded or raises, also while the run is being closed."""
+    for number in range(20):
+        run, logged = fitgate.start_run(tmp_path, flush_every_s=600, tensorboard=False), [0, 0]
+
+        def log(who: int, run: Any = run, logged: list[int] = logged) -> None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                while True:
+                    run.log_metric(f"of {who}", 1.0)
+                    logged[who] += 1
+
+        threads = [threading.Thread(target=log, args=(who,)) for who in (0, 1)]
+        for thread in threads:
+            thread.start()
+        while min(logged) < 5 + number:
+            time.sleep(1e-4)
+        run.close()
+        for thread in threads:
+            thread.join()
+        stored = fitgate.Store(tmp_path).run(run.id)
+        assert [len(_values(stored, f"of {who}")) for who in (0, 1)] == logged
 
 
 @pytest.mark.parametrize("step", [1.0, True, "1", np.array(1.5), np.array([1, 2]), np.float64(1), torch.tensor(0.5), torch.tensor([1, 2])])

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,7 +73,7 @@ class ManualRun:
             shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago, for this run alone
             raise
         self._last_step: dict[str, int] = {}
-        self._counting = threading.RLock()  # a signal's handler may log too
+        self._logging = threading.RLock()  # a signal's handler may log too
         self._ended = self._told_to_end = False
         self._process = RecordingProcess()
         PROCESS_END.watch(self)
@@ -90,21 +90,19 @@ class ManualRun:
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record several values; all or none. In a forked child nothing is recorded, and a warning says so once."""
-        if self._ended:
-            which = f"metric {', '.join(map(repr, metrics))}: " if metrics else ""
-            message = f"{which}run {self.id!r} has ended and records nothing more; log before it is closed, or start another run"
-            raise RuntimeError(message)
+        self._check_open(metrics)
         if self._process.is_forked and metrics:
             self._process.tell(next(iter(metrics)), self.id)
             return
         checked = {check_name(name): to_float(name, value) for name, value in metrics.items()}
-        with self._counting:
+        with self._logging:
+            self._check_open(metrics)  # or another thread's close comes between
             steps = {name: check_step(name, self._last_step.get(name, -1) + 1 if step is None else step) for name in checked}
             self._last_step.update(steps)
-        now = time.time_ns() // 1000
-        for at in dict.fromkeys(steps.values()):  # what stands at one step goes together
-            names = tuple(name for name in checked if steps[name] == at)
-            self._recorder.record(Record("train", at, at, 0, now, names, [checked[name] for name in names]))
+            now = time.time_ns() // 1000
+            for at in dict.fromkeys(steps.values()):  # what stands at one step goes together
+                names = tuple(name for name in checked if steps[name] == at)
+                self._recorder.record(Record("train", at, at, 0, now, names, [checked[name] for name in names]))
 
     def flush(self) -> None:
         """Bring everything logged so far to the disk."""
@@ -133,7 +131,17 @@ class ManualRun:
             stopped = issubclass(kind, KeyboardInterrupt) or (issubclass(kind, SystemExit) and self._told_to_end)
             self._end("interrupted" if stopped else "failed")
 
+    def _check_open(self, metrics: Iterable[str]) -> None:
+        if self._ended:
+            which = f"metric {', '.join(map(repr, metrics))}: " if metrics else ""
+            message = f"{which}run {self.id!r} has ended and records nothing more; log before it is closed, or start another run"
+            raise RuntimeError(message)
+
     def _end(self, state: State) -> None:
-        self._ended = True
+        if self._process.is_forked:  # a thread of the parent's may have held the lock, and would for ever
+            self._ended = True
+            return
+        with self._logging:  # what another thread is logging is recorded first, or refused
+            self._ended = True
         self._recorder.close(**({"state": state} if self._recorder.info.state == "running" else {}))
         PROCESS_END.forget(self)

@@ -66,6 +66,7 @@ class Worker:
         if not self.is_here:
             return False
         # A daemon thread dies with the interpreter; what it had not taken must not.
+        not_at_exit(self.close)  # once is enough, however often a start fails
         at_exit(self.close)
         try:
             threading.Thread(target=self._run, name="fitgate-flush", daemon=True).start()
