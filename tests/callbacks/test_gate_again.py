@@ -176,6 +176,20 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize(("other", "threshold", "verdict"), [(0.3, "val_acc >= 0.8", "deploy"), (0.99, "val_acc >= 0.95", "improve")])
+def test_what_was_validated_between_two_fits_is_of_neither(tmp_path: Path, other: float, threshold: str, verdict: str) -> None:
+    """`trainer.validate` of other weights, at the step of the checkpoint that the resumed fit still ships: its own value is judged."""
+    last = best(tmp_path, save_last=True)
+    first, trainer = fit(tmp_path, last, module=Scripted((0.7, 0.9)), max_epochs=2, thresholds=[threshold])
+    trainer.validate(Scripted((other,)), loader(), verbose=False)
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.7, 0.9, 0.4)), ckpt_path=last.last_model_path, thresholds=[threshold])
+    assert first.decision is not None
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.checks) == (verdict, first.decision.checks)
+    assert gate.decision.judged.global_step == 2 * STEPS
+    assert judged_again(tmp_path) == gate_file(tmp_path)
+
+
 def test_what_was_not_proven_of_the_live_version_is_said_again(tmp_path: Path) -> None:
     """Its outputs were not compared, and gate.json of the fit that published nothing says so as well."""
 
