@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fitgate.diagnosis import Evidence, curves_of
+from fitgate.diagnosis import Evidence, read_evidence
 from fitgate.diagnosis._names import on_validation_data
 from fitgate.diagnosis._pairs import better_high
 from fitgate.gate import metrics_at
@@ -97,7 +97,7 @@ def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str,
         found = metrics_at(run, step) if step is not None else {}
         if found:
             return found
-    return last_values(Evidence(curves=curves_of(run.metrics())))
+    return last_values(read_evidence(run))
 
 
 def last_values(evidence: Evidence) -> dict[str, float]:
