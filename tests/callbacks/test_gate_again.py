@@ -190,6 +190,18 @@ def test_what_was_validated_between_two_fits_is_of_neither(tmp_path: Path, other
     assert judged_again(tmp_path) == gate_file(tmp_path)
 
 
+@pytest.mark.parametrize(("threshold", "state"), [("val_acc >= 0.8", "deployed"), ("val_acc >= 0.99", "improve")])
+def test_a_validation_by_another_trainer_leaves_what_became_of_the_run(tmp_path: Path, threshold: str, state: str) -> None:
+    """One that went on from a finished fit's checkpoint, had nothing left to do, and validates: the run is still deployed, or an improve."""
+    _, end = ended(tmp_path, thresholds=[threshold])
+    _, trainer = fit(tmp_path, best(tmp_path), ckpt_path=end, thresholds=[threshold])
+    trainer.validate(Scripted((0.3,)), loader(), verbose=False)
+    run = latest(tmp_path)
+    assert len(run.info.attempts) == 2, "it has recorded"
+    assert run.state == state
+    assert judged_again(tmp_path) == gate_file(tmp_path)
+
+
 def test_what_was_not_proven_of_the_live_version_is_said_again(tmp_path: Path) -> None:
     """Its outputs were not compared, and gate.json of the fit that published nothing says so as well."""
 
