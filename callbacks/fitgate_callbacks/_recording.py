@@ -209,7 +209,11 @@ class Recording:
             return
         facts = replace(fit_facts(trainer, start_step=self._start_step, exception=exception), validation=self.validation_set.facts)
         state = "interrupted" if facts.interrupted else "failed" if facts.failed else "completed"
-        recorder.update(state=state, fit=facts if self._in_fit else recorder.info.fit)
+        if not self._in_fit:
+            recorder.update(state=state)
+            return
+        *earlier, own = recorder.info.attempts
+        recorder.update(state=state, fit=facts, attempts=(*earlier, replace(own, ended=facts.ended)))
 
     def gather_lost(self, trainer: Trainer) -> None:
         """Rank 0 writes down what all ranks have lost. At the end of a fit that nothing cut short: every rank calls this."""

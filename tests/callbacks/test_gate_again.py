@@ -176,6 +176,32 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize(("other", "threshold", "verdict"), [(0.3, "val_acc >= 0.8", "deploy"), (0.99, "val_acc >= 0.95", "improve")])
+def test_what_was_validated_between_two_fits_is_of_neither(tmp_path: Path, other: float, threshold: str, verdict: str) -> None:
+    """`trainer.validate` of other weights, at the step of the checkpoint that the resumed fit still ships: its own value is judged."""
+    last = best(tmp_path, save_last=True)
+    first, trainer = fit(tmp_path, last, module=Scripted((0.7, 0.9)), max_epochs=2, thresholds=[threshold])
+    trainer.validate(Scripted((other,)), loader(), verbose=False)
+    gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.7, 0.9, 0.4)), ckpt_path=last.last_model_path, thresholds=[threshold])
+    assert first.decision is not None
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.decision.checks) == (verdict, first.decision.checks)
+    assert gate.decision.judged.global_step == 2 * STEPS
+    assert judged_again(tmp_path) == gate_file(tmp_path)
+
+
+@pytest.mark.parametrize(("threshold", "state"), [("val_acc >= 0.8", "deployed"), ("val_acc >= 0.99", "improve")])
+def test_a_validation_by_another_trainer_leaves_what_became_of_the_run(tmp_path: Path, threshold: str, state: str) -> None:
+    """One that went on from a finished fit's checkpoint, had nothing left to do, and validates: the run is still deployed, or an improve."""
+    _, end = ended(tmp_path, thresholds=[threshold])
+    _, trainer = fit(tmp_path, best(tmp_path), ckpt_path=end, thresholds=[threshold])
+    trainer.validate(Scripted((0.3,)), loader(), verbose=False)
+    run = latest(tmp_path)
+    assert len(run.info.attempts) == 2, "it has recorded"
+    assert run.state == state
+    assert judged_again(tmp_path) == gate_file(tmp_path)
+
+
 def test_what_was_not_proven_of_the_live_version_is_said_again(tmp_path: Path) -> None:
     """Its outputs were not compared, and gate.json of the fit that published nothing says so as well."""
 

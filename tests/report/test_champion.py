@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from typer.testing import CliRunner
 
 from fitgate.cli import app
-from tests.callbacks._gated import Scripted, best, fit, latest
+from tests.callbacks._gated import Scripted, best, fit, latest, loader
 
 THRESHOLDS = ["val_acc >= champion + 0.02", "val_acc >= 0.5"]
 
@@ -40,6 +40,20 @@ def test_report_from_disk_is_the_one_that_was_written(improve: Path, tmp_path: P
     assert written["changes"]["champion"] == "version 1"
     accuracy = next(row for row in written["changes"]["metrics"] if row["name"] == "val_acc")
     assert (accuracy["this"], accuracy["champion"]) == (pytest.approx(0.8), pytest.approx(0.9))
+
+
+def test_what_is_validated_after_a_fit_changes_nothing_in_its_report(tmp_path: Path) -> None:
+    """Other weights have other values: curves, the best ever seen and what was judged are the fit's. `show` counts the points."""
+    gate, trainer = fit(tmp_path, best(tmp_path), module=Scripted((0.7, 0.8)), max_epochs=2, thresholds=["val_acc >= 0.9"])
+    assert gate.run_dir is not None
+    root = ("--root", tmp_path / "runs", "--json")
+    before = json.loads(_command("show", gate.run_dir.name, *root).stdout)["metrics"]
+    trainer.validate(Scripted((0.99,)), loader(), verbose=False)
+    written = json.loads((gate.run_dir / "improve" / "report.json").read_bytes())
+    assert json.loads(_command("report", gate.run_dir.name, *root).stdout) == written
+    after = json.loads(_command("show", gate.run_dir.name, *root).stdout)["metrics"]
+    counts = [next(one["count"] for one in shown if one["name"] == "val_acc") for shown in (before, after)]
+    assert counts == [2, 3]
 
 
 def test_the_page_from_disk_is_the_one_that_was_written(improve: Path, tmp_path: Path) -> None:

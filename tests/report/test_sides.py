@@ -116,6 +116,20 @@ def test_what_was_validated_after_the_fit_is_not_what_the_last_run_came_to(tmp_p
     assert (row.this, row.previous) == (0.6, 0.5)
 
 
+def test_the_last_values_of_a_fit_are_not_those_of_a_later_validation(tmp_path: Path) -> None:
+    """Where nothing was recorded at the step that counts, the last values stand in: those of the fit."""
+    last, run = _run(tmp_path, "last", age=2, val_acc=[0.5]), _run(tmp_path, "this", val_acc=[0.6])
+    ended = datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
+    later = SegmentWriter(tmp_path / "last" / "metrics", run_id="last", attempt=1)
+    later.write([Record("validate", 12, 12, 0, 60_000_000, ("val_acc",), (0.9,))])
+    later.close()
+    assert last.info.fit is not None
+    write_run_info(tmp_path / "last", replace(last.info, fit=replace(last.info.fit, global_step=12, ended=ended)))
+    _judge(run, ["val_acc >= 0.95"])
+    (row,) = build_report(run).changes.metrics
+    assert (row.this, row.previous) == (0.6, 0.5)
+
+
 def test_a_run_that_nobody_judged_is_offered_a_threshold_that_can_be_read(tmp_path: Path) -> None:
     """Also where its metric's name is no plain one."""
     metrics: dict[str, Any] = {"top 1 acc": [0.5, 0.7]}

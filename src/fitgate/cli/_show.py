@@ -40,14 +40,16 @@ def show(
 
     Exit codes: 0; 2 when there is no such run or no such metric.
     """
-    from fitgate.diagnosis import better_high, goals_of_checks, read_evidence  # noqa: PLC0415 - only a run that is shown is read whole
+    from fitgate.diagnosis import better_high, curves_of, goals_of_checks, read_evidence  # noqa: PLC0415 - only a run that is shown is read whole
     from fitgate.report import read_gate  # noqa: PLC0415
 
     found = find_run(root, run)
     gate = read_gate(found)
-    evidence = read_evidence(found, goals_of_checks((gate or {}).get("checks", ())))
-    _check_names(metric or (), {name for _, name in evidence.curves})
-    series = [series_of(curve, better_high=better_high(evidence, name)) for (_, name), curve in evidence.curves.items()]
+    points = found.metrics()
+    evidence = read_evidence(found, goals_of_checks((gate or {}).get("checks", ())), points=points)
+    recorded = curves_of(points)
+    _check_names(metric or (), {name for _, name in recorded})
+    series = [series_of(curve, better_high=better_high(evidence, name)) for (_, name), curve in recorded.items()]
     if json:
         print_json(_as_dict(found, series, gate))
         return

@@ -14,6 +14,7 @@ from fitgate.diagnosis._evidence import Curve, Evidence, Goal
 from fitgate.diagnosis._names import loader_of
 from fitgate.gate import Threshold, parse_thresholds
 from fitgate.store import Run
+from fitgate.store._fit_points import of_fits
 from fitgate.store._run_file import FitFacts
 
 __all__ = ["class_count", "curves_of", "goals_of", "goals_of_checks", "read_evidence"]
@@ -23,12 +24,15 @@ _ENDED = ("completed", "deployed", "improve")
 _CLASS_COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_labels", "classes", "class_names", "labels")
 
 
-def read_evidence(run: Run, goals: Iterable[Goal] = (), *, classes: int | None = None, judged_step: int | None = None) -> Evidence:
-    """Read a run's points and facts.
+def read_evidence(
+    run: Run, goals: Iterable[Goal] = (), *, points: pa.Table | None = None, classes: int | None = None, judged_step: int | None = None
+) -> Evidence:
+    """Read what is known of a run's fits: a validation or a test after one of them, of whatever weights, says nothing of its training.
 
     Args:
         run: from any store.
         goals: what it is judged by.
+        points: all of its points, where they have been read; None reads them.
         classes: how many classes the targets have; None takes it from the hyperparameters, where it stands.
         judged_step: the `global_step` of the judged weights; None takes the checkpoint's, else the end of fit.
 
@@ -40,7 +44,7 @@ def read_evidence(run: Run, goals: Iterable[Goal] = (), *, classes: int | None =
     if judged_step is None and fit is not None:
         judged_step = checkpoint.global_step if checkpoint else fit.global_step
     modes = {checkpoint.monitor: checkpoint.mode == "max"} if checkpoint and checkpoint.monitor and checkpoint.mode else {}
-    curves = curves_of(run.metrics())
+    curves = curves_of((run.metrics() if points is None else points).filter(of_fits(run.info)))
     return Evidence(
         curves={key: _counted(curve, fit) for key, curve in curves.items()},
         hparams=run.hparams,

@@ -14,17 +14,16 @@ from fitgate.export._already import AlreadyLive, weights_digest
 from fitgate.export._champion import judge_run, live
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
-from fitgate.export._measure import ARTIFACT_METRICS, TIMED_METRICS
+from fitgate.export._measure import ARTIFACT_METRICS
 from fitgate.export._publication import Prepared, release
 from fitgate.export._rehearse import rehearse
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage
-from fitgate.export._thresholds import check_artifact_thresholds, only_artifact_left, with_artifact, without_artifact
+from fitgate.export._thresholds import check_artifact_thresholds, without_artifact
 from fitgate.export.formats import all_formats, check_formats, needs_example
 
 __all__ = [
     "ARTIFACT_METRICS",
-    "TIMED_METRICS",
     "AlreadyLive",
     "Candidate",
     "Prepared",
@@ -44,7 +43,6 @@ __all__ = [
     "live",
     "load_checkpoint",
     "needs_example",
-    "only_artifact_left",
     "prepare",
     "publish",
     "rehearse",
@@ -52,6 +50,5 @@ __all__ = [
     "seal",
     "stage",
     "weights_digest",
-    "with_artifact",
     "without_artifact",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
 from typing import Any
 
 from fitgate.gate._confidence import Samples
@@ -20,17 +19,17 @@ from fitgate.store._run_file import FitFacts, ValidationSet
 __all__ = ["decision_as_dict", "judge", "metrics_at"]
 
 
-def metrics_at(run: Run, global_step: int, *, ended: datetime | None = None) -> dict[str, float]:
+def metrics_at(run: Run, global_step: int) -> dict[str, float]:
     """The values recorded at the `global_step` of a checkpoint, by name.
 
-    Of several at one step the latest stands. What the run validates is never taken from training.
+    Of several at one step the latest stands. What the run validates is never taken from training, and nothing from a
+    `trainer.validate` after a fit, of whatever weights.
 
     Args:
         run: the run to read.
         global_step: optimizer steps that the checkpoint's weights had seen.
-        ended: leave out what was recorded later, such as by a `trainer.validate` of other weights after the fit.
     """
-    return recorded_at(run, global_step, ended=ended).values
+    return recorded_at(run, global_step).values
 
 
 def judge(
@@ -81,12 +80,12 @@ def judge(
     if run.info.by_hand:
         recorded = last_recorded(run)
     else:
-        recorded = recorded_at(run, judged.global_step, ended=facts.ended) if judged.global_step is not None else Recorded({})
+        recorded = recorded_at(run, judged.global_step) if judged.global_step is not None else Recorded({})
     decision = evaluate(
         parsed,
         recorded.values,
         champion=champion,
-        samples=_samples(run, parsed, recorded, judged.global_step, ended=facts.ended),
+        samples=_samples(run, parsed, recorded, judged.global_step),
         ineligible=reasons,
         judged=judged,
         allowed=allow,
@@ -123,14 +122,12 @@ def _unlike(thresholds: Iterable[Threshold], here: ValidationSet | None, there: 
     return (f"the champion was validated on other data ({difference}), so {', '.join(relative)} compares unlike numbers",)
 
 
-def _samples(
-    run: Run, thresholds: Iterable[Threshold], recorded: Recorded, global_step: int | None, *, ended: datetime | None
-) -> dict[str, Samples]:
+def _samples(run: Run, thresholds: Iterable[Threshold], recorded: Recorded, global_step: int | None) -> dict[str, Samples]:
     """What stands behind the values of thresholds that ask for confidence; nothing is read where none does."""
     names = {threshold.metric for threshold in thresholds if threshold.confidence is not None} & recorded.values.keys()
     if not names or global_step is None:
         return {}
-    validation = validation_at(run, global_step, ended=ended)
+    validation = validation_at(run, global_step)
     found = {}
     for name in names:
         values, sizes = validation.batches(name)

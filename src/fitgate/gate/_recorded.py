@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitgate.gate._threshold import LIGHTNING_SUFFIX
 from fitgate.store import Run
+from fitgate.store._fit_points import of_fits
 
 __all__ = ["Recorded", "last_recorded", "latest_step", "recorded_at"]
 
@@ -36,18 +36,12 @@ class Recorded:
     times: dict[str, int] = field(default_factory=dict)
 
 
-def recorded_at(run: Run, global_step: int, *, ended: datetime | None = None) -> Recorded:
-    """What a run recorded at a `global_step`; of several values of one name the latest stands.
+def recorded_at(run: Run, global_step: int) -> Recorded:
+    """What the fits of a run recorded at a `global_step`; of several values of one name the latest stands.
 
-    Args:
-        run: the run to read.
-        global_step: optimizer steps that the weights had seen.
-        ended: leave out what was recorded later, such as by a `trainer.validate` of other weights after the fit.
+    A `trainer.validate` after a fit, of whatever weights, is left out.
     """
-    table = run.metrics(columns=_COLUMNS)
-    if ended is not None:
-        # Times are kept to the millisecond, rounded either way.
-        table = table.filter(pc.field("wall_time") <= pa.scalar(ended + timedelta(milliseconds=1), pa.timestamp("us", tz="UTC")))
+    table = run.metrics(columns=_COLUMNS).filter(of_fits(run.info))
     validated = table.filter(pc.field("stage") == "validate")
     steps = _steps(validated)
     rows = table.filter(pc.field("global_step") == global_step).sort_by([("wall_time", "ascending"), ("step", "ascending")]).to_pylist()

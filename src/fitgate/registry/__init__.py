@@ -11,7 +11,7 @@ Example:
     digits 2 [1, 2]
 """
 
-from fitgate.registry._current import Current, Move, live_before, read_current, read_history
+from fitgate.registry._current import Current, Move, read_current, read_history
 from fitgate.registry._folders import what_it_is
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, model, models
@@ -37,7 +37,6 @@ __all__ = [
     "TensorSpec",
     "Verification",
     "champion",
-    "live_before",
     "live_content",
     "model",
     "models",

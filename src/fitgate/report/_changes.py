@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fitgate.diagnosis import Evidence, curves_of
+from fitgate.diagnosis import Evidence, read_evidence
 from fitgate.diagnosis._names import on_validation_data
 from fitgate.diagnosis._pairs import better_high
 from fitgate.gate import metrics_at
@@ -87,18 +87,17 @@ def _shown(metrics: Mapping[str, float], evidence: Evidence) -> list[str]:
 def judged_metrics(run: Run, gate: Mapping[str, Any] | None = None) -> dict[str, float]:
     """A run's values to compare by, NaN included: those that were judged, else those of its checkpoint, else its last ones."""
     gate, fit = gate or read_gate(run), run.info.fit
-    ended = fit.ended if fit else None
     if gate and gate.get("metrics"):
         step = (gate.get("judged") or {}).get("global_step")
         # Null is a value that was no number; the points know which.
-        found = metrics_at(run, step, ended=ended) if None in gate["metrics"].values() and step is not None else {}
+        found = metrics_at(run, step) if None in gate["metrics"].values() and step is not None else {}
         return {name: found.get(name, math.nan) if value is None else value for name, value in gate["metrics"].items()}
     if fit is not None:
         step = fit.checkpoint.global_step if fit.checkpoint else fit.global_step
-        found = metrics_at(run, step, ended=ended) if step is not None else {}
+        found = metrics_at(run, step) if step is not None else {}
         if found:
             return found
-    return last_values(Evidence(curves=curves_of(run.metrics())))
+    return last_values(read_evidence(run))
 
 
 def last_values(evidence: Evidence) -> dict[str, float]:

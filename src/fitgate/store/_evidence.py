@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fitgate.errors import StoreError
+from fitgate.store._fit_points import of_fits
 from fitgate.store._remote import listed
 from fitgate.store._run import Run
 from fitgate.store._schema import SCHEMA
@@ -82,18 +82,17 @@ class Validation:
         return None
 
 
-def validation_at(run: Run, global_step: int, *, ended: datetime | None = None) -> Validation:
+def validation_at(run: Run, global_step: int) -> Validation:
     """The last validation pass of a fit at a `global_step`; one without anything where none was recorded.
 
     Args:
         run: the run to read.
         global_step: optimizer steps that the validated weights had seen.
-        ended: leave out what was recorded later.
 
     Raises:
         StoreError: a file is damaged; the message names it.
     """
-    tables = list(_tables(run, global_step, ended))
+    tables = list(_tables(run, global_step))
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     attempt = pc.max(table["attempt"]).as_py()
     table = table.filter(pc.field("attempt") == attempt).sort_by([("name", "ascending"), ("step", "ascending")])
@@ -126,10 +125,8 @@ def _restarts(samples: _Floats) -> list[int]:
     return [0, *(np.flatnonzero(samples[1:] <= samples[:-1]) + 1).tolist()]
 
 
-def _tables(run: Run, global_step: int, ended: datetime | None) -> Iterator[pa.Table]:
-    wanted: Any = (pc.field("global_step") == global_step) & (pc.field("rank") == 0)
-    if ended is not None:
-        wanted &= pc.field("wall_time") <= pa.scalar(ended + timedelta(milliseconds=1), pa.timestamp("us", tz="UTC"))
+def _tables(run: Run, global_step: int) -> Iterator[pa.Table]:
+    wanted: Any = (pc.field("global_step") == global_step) & (pc.field("rank") == 0) & of_fits(run.info)
     fs = run.fs
     for path in listed(fs, f"{run.path}/{BATCHES_FOLDER}"):
         if path.endswith(".parquet"):

@@ -71,7 +71,7 @@ def open_recorder(
         rank: whose points these are. Rank 0 owns run.json and the TensorBoard mirror; the others write points alone.
         attempt: the number that rank 0 was given (`recorder.info.attempts[-1].number`), for the other ranks.
         resumed_step: the `global_step` that a resumed fit goes on from.
-        fitting: a fit begins: what is known of one before is none of its facts.
+        fitting: a fit begins: what is known of one before is none of its facts, and its state no more that of the run.
         purge_from: the step from which TensorBoard is to forget what earlier attempts have written.
         mirror_again: what it must be told again then.
         hparams: hyperparameters, for run.json.
@@ -106,7 +106,7 @@ def open_recorder(
     )
     info = replace(
         info,
-        state="running",
+        state="running" if fitting or info.fit is None else info.state,  # a validation leaves what became of the fit
         updated=now,
         hparams={**info.hparams, **(hparams or {})},
         versions={"python": platform.python_version(), "fitgate": version("fitgate"), **(versions or {})},

@@ -46,6 +46,7 @@ class Attempt:
         cwd: its working folder.
         git: `commit` and `dirty` of the code that ran, then; None outside git.
         lost_points: points of it that no reader finds, of those that the run's `lost_points` counts.
+        ended: when its fit ended; None where none has. What it records later, in a validation, is of whatever weights.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Attempt:
     cwd: str | None = None
     git: dict[str, Any] | None = None
     lost_points: int = 0
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

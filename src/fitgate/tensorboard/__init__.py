@@ -6,7 +6,7 @@ hyperparameters go into the HParams tab.
 """
 
 from fitgate.tensorboard._decision import decision_events, write_decision
-from fitgate.tensorboard._events import EventWriter, append_events
-from fitgate.tensorboard._hparams import session_end, session_start
+from fitgate.tensorboard._events import EventWriter
+from fitgate.tensorboard._hparams import session_start
 
-__all__ = ["EventWriter", "append_events", "decision_events", "session_end", "session_start", "write_decision"]
+__all__ = ["EventWriter", "decision_events", "session_start", "write_decision"]
