@@ -20,14 +20,17 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from fitgate._files import replace_bytes
+from fitgate.store._batch import Block
+from fitgate.store._open_segment import OpenSegment
+from fitgate.store._parquet import encode
 from fitgate.store._run_file import Attempt, RunInfo, write_run_info
-from fitgate.store._schema import SCHEMA
-from fitgate.store._segments import SEALED_ROWS, segment_name, write_segment
+from fitgate.store._segments import SEALED_ROWS, segment_name
 
 _SEEDS = 5
 _STEP_S = 0.01
@@ -59,6 +62,7 @@ def make_store(root: Path, *, runs: int, names: Sequence[str], points: int) -> i
     """A store of runs that fell at different rates, five seeds of each configuration; its size in bytes."""
     generator = np.random.default_rng(0)
     noise = generator.normal(0, 0.05, size=points * 2)
+    rows = SEALED_ROWS // len(names)
     for index in range(runs):
         run_id = f"sweep-{datetime.now(UTC):%Y%m%d-%H%M%S}-r{index:04d}"
         folder = root / run_id / "metrics"
@@ -66,9 +70,11 @@ def make_store(root: Path, *, runs: int, names: Sequence[str], points: int) -> i
         rate = 2 + 4 * (index // _SEEDS) / runs
         shift = int(generator.integers(points))
         values = np.exp(-rate * np.linspace(0, 1, points)) + noise[shift : shift + points]
-        table = points_table(run_id, names, np.tile(values, len(names)), points)
-        for sequence, start in enumerate(range(0, table.num_rows, SEALED_ROWS)):
-            write_segment(folder / segment_name(0, 0, sequence), table.slice(start, SEALED_ROWS))
+        segment = OpenSegment(run_id=run_id, attempt=0, rank=0)
+        for sequence, start in enumerate(range(0, points, rows)):
+            segment.add(points_of(names, values[start : start + rows], first=start))
+            replace_bytes(folder / segment_name(0, 0, sequence), *encode(segment.tables()))
+            segment.clear()
         now = datetime.now(UTC)
         hparams = {"lr": 10.0 ** -(1 + index // _SEEDS % 4), "width": 32 * (1 + index // _SEEDS), "seed": index % _SEEDS}
         attempts = (Attempt(number=0, started=now),)
@@ -77,26 +83,12 @@ def make_store(root: Path, *, runs: int, names: Sequence[str], points: int) -> i
     return sum(path.stat().st_size for path in root.glob("*/metrics/*.parquet"))
 
 
-def points_table(run_id: str, names: Sequence[str], values: np.ndarray, points: int) -> pa.Table:
-    """One run's points as the store has them: sorted by name, then by step. Values of shape (names · points,)."""
-    rows = len(values)
-    steps = np.tile(np.arange(points), len(names))
-    ordered = sorted(names)
-    zeros = np.zeros(rows, dtype=np.int32)
-    wall_time = int(time.time() * 1e6) + (steps * _STEP_S * 1e6).astype(np.int64)
-    columns: dict[str, Any] = {
-        "run_id": pa.DictionaryArray.from_arrays(zeros, pa.array([run_id])),
-        "attempt": zeros,
-        "rank": zeros,
-        "stage": pa.DictionaryArray.from_arrays(zeros, pa.array(["train"])),
-        "name": pa.DictionaryArray.from_arrays(np.repeat(np.arange(len(names), dtype=np.int32), points), pa.array(ordered)),
-        "step": steps,
-        "global_step": steps + 1,
-        "epoch": (steps // 1_000).astype(np.int32),
-        "wall_time": pa.array(wall_time).cast(pa.timestamp("us", tz="UTC")),
-        "value": values,
-    }
-    return pa.table({name: columns[name] for name in SCHEMA.names})
+def points_of(names: Sequence[str], values: npt.NDArray[np.float64], *, first: int) -> Block:
+    """Points of one run from a step on: the same values for each metric."""
+    steps = np.arange(first, first + len(values))
+    wall_time = int(time.time()) * 1_000_000 + (steps * _STEP_S * 1e6).astype(np.int64)
+    axes = np.array([steps, steps + 1, steps // 1_000, wall_time])
+    return Block("train", tuple(names), axes, np.repeat(values[:, None], len(names), axis=1))
 
 
 def time_compare(root: str, metric: str) -> float:
