@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import Any, NoReturn
 
 import torch
@@ -41,13 +42,15 @@ def fetch_values(records: list[Record]) -> list[Record]:
 
     A step may be waiting too: it is what the module logged under the name `step`.
     """
+    # Mostly there is nothing to fetch. Asking each value what it is would take longer than all else that is done with it before it is encoded.
+    kinds = {*map(type, chain.from_iterable(record.values for record in records)), *(type(record.step) for record in records)}
+    if not any(issubclass(kind, torch.Tensor) for kind in kinds):
+        return records
     waiting: dict[Any, list[torch.Tensor]] = defaultdict(list)
     for record in records:
         for value in (record.step, *record.values):
             if isinstance(value, torch.Tensor):
                 waiting[value.device, value.dtype].append(value)
-    if not waiting:
-        return records
     numbers = {kind: iter(torch.stack([v.reshape(()) for v in values]).tolist()) for kind, values in waiting.items()}
 
     def fetched(value: Any) -> Any:  # noqa: ANN401

@@ -25,8 +25,8 @@ _Values = npt.NDArray[np.float64]  # shape (points,)
 # is read alone, and thousands of short ones don't make thousands of row groups.
 _ROW_GROUP_ROWS = 4096
 # In the newest file a row group that has grown to so many rows is encoded no more: with all of the file encoded at each flush,
-# a flush took ten times as long before the file was full.
-_KEPT_ROWS = 8192
+# a flush took ten times as long when the file was nearly full.
+_KEPT_ROWS = 4096
 
 
 @dataclass(slots=True)
