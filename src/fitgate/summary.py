@@ -12,9 +12,6 @@ Example:
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
-import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fitgate._command_line import command_line, shown_path
 from fitgate.gate import beside_checks
 
 __all__ = [
@@ -223,26 +221,6 @@ def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
         after = f", after {epoch} epoch{'s' if epoch > 1 else ''}" if epoch else ""
         return f"{source}: step {global_step}{after}"
     return f"{source}: {'' if epoch is None else f'epoch {epoch}, '}step {global_step}"
-
-
-def shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as one would type it: relative to the working folder where it lies in it."""
-    relative = os.path.relpath(path)
-    return os.path.abspath(path) if relative.startswith(os.pardir) else relative
-
-
-def command_line(program: str, *arguments: str) -> str:
-    """A command that works as it stands, also where the virtual environment of this process is not active.
-
-    Args:
-        program: the name of a script that comes with fitgate or one of its dependencies.
-        arguments: quoted where a shell asks for it.
-    """
-    own = Path(sysconfig.get_path("scripts")) / program
-    found = shutil.which(program)
-    if own.exists() and not (found and own.samefile(found)):
-        program = shown_path(own)
-    return shlex.join([program, *arguments])
 
 
 def _indented(what: RenderableType) -> Padding:

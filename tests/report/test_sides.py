@@ -1,6 +1,7 @@
 """What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
 
 import shlex
+import sysconfig
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -240,6 +241,29 @@ def test_git_and_the_checkpoint_are_in_how_to_reproduce(tmp_path: Path) -> None:
         assert text.index("cd &#39;/home/a b&#39;" if "<html" in text else "cd '/home/a b'") < text.index("python -m nets.train --lr 0.1")
     content = report_as_dict(report)["reproduce"]
     assert (content["cwd"], content["git"], content["commands"][0]) == ("/home/a b", git, ["python -m nets.train --lr 0.1", "train again"])
+
+
+def test_fitgates_own_commands_are_shown_as_they_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the script's folder where PATH does not lead to it, from the folder where the run was started, not from where one reads."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    run = _run(tmp_path / "runs", "r", val_acc=[0.9])
+    _judge(run, ["val_acc >= 0.95"])
+    start = replace(run.info.attempts[0], command="fitgate demo --api-key …", cwd=str(tmp_path))
+    write_run_info(Path(run.path), replace(run.info, attempts=(start,)))
+    recorded = fitgate.Store(tmp_path / "runs").run("r")
+
+    def commands() -> list[str]:
+        return [command for command, _ in build_report(recorded).reproduce.commands]
+
+    monkeypatch.setenv("PATH", str(scripts))
+    bare = ["fitgate demo --api-key …", "fitgate gate r", "fitgate show r", "fitgate report r --html report.html", "fitgate tensorboard"]
+    assert commands() == bare
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commands() == [f"{scripts}/{command}" for command in bare]
+    start = replace(start, cwd=str(scripts.parent))
+    write_run_info(Path(run.path), replace(run.info, attempts=(start,)))
+    recorded = fitgate.Store(tmp_path / "runs").run("r")
+    assert commands()[:2] == ["bin/fitgate demo --api-key …", f"bin/fitgate gate r --root {tmp_path / 'runs'}"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
