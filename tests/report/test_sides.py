@@ -74,6 +74,18 @@ def test_the_last_run_and_the_champion_stand_side_by_side(tmp_path: Path) -> Non
     assert "+0.1" in html
     assert "−0.1" in html
     assert "| val_acc | 0.8 | 0.7 (+0.1) | 0.9 (−0.1) |" in render_markdown(report)
+    assert "In brackets: what this run gained or lost." in render_markdown(report)
+    assert "The coloured number is what" in html
+
+
+def test_where_nothing_moved_no_sentence_explains_what_did(tmp_path: Path) -> None:
+    """The same values as in the last run: there are no brackets, and no coloured number."""
+    for run_id, age in (("last", 2), ("this", 0)):
+        run = _run(tmp_path, run_id, age=age, val_acc=[0.5, 0.8])
+    _judge(run, ["val_acc >= 0.95"])
+    report = build_report(run)
+    assert "Last run: `last`. No hyperparameter differs." in render_markdown(report)
+    assert "gained or lost" not in render_markdown(report) + render_html(report)
 
 
 def test_the_last_run_is_one_of_the_same_name_where_there_is_one(tmp_path: Path) -> None:
