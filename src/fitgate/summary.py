@@ -24,7 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fitgate._command_line import command_line, shown_path
-from fitgate.gate import beside_checks
+from fitgate._digits import apart
+from fitgate.gate import beside_checks, is_relative
 
 __all__ = [
     "alone_text",
@@ -177,6 +178,9 @@ def _said(check: Mapping[str, Any]) -> _Said:
     text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
     if value is not None:
         text = text.removeprefix(f"got {value:.6g}, ").removeprefix(f"got {value:.9g}, ")
+    needed = check.get("required")
+    if value is not None and needed is not None and is_relative(str(check["threshold"])):
+        text = f"needed {apart(needed, value)}: {text}"
     return _Said(_outcome(check), str(check["threshold"]), "" if value is None else f"{value:.6g}", text)
 
 

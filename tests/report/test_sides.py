@@ -78,6 +78,19 @@ def test_the_last_run_and_the_champion_stand_side_by_side(tmp_path: Path) -> Non
     assert "The coloured number is what" in html
 
 
+def test_a_bound_that_follows_from_the_champion_has_the_digits_of_the_values_beside_it(tmp_path: Path) -> None:
+    """In the headline and in the table; a bound that somebody wrote stands as written."""
+    run = _run(tmp_path, "r", val_loss=[0.9, 0.25], val_acc=[0.5, 0.75])
+    decision = judge(run, ["val_loss <= champion * 1.5", "val_acc >= 0.812345"], champion={"val_loss": 0.1140557751})
+    report = build_report(run, decision_as_dict(decision, run.id))
+    assert report.headline == "val_loss is 0.25; at most 0.1711 is needed. One more check fails."
+    source, page = render_markdown(report), render_html(report)
+    assert r"| val_loss <= champion \* 1.5 | 0.1711 | 0.25 |" in source
+    assert "| val_acc >= 0.812345 | 0.812345 | 0.75 |" in source
+    assert "≤ 0.1711</td>" in page
+    assert "≥ 0.812345</td>" in page
+
+
 def test_where_nothing_moved_no_sentence_explains_what_did(tmp_path: Path) -> None:
     """The same values as in the last run: there are no brackets, and no coloured number."""
     for run_id, age in (("last", 2), ("this", 0)):
