@@ -277,19 +277,20 @@ class GateCallback(Callback):
         recorder = self._metrics(trainer).recorder
         if recorder is None or self.decision is None:
             return
+        is_new = not isinstance(self._staged, AlreadyLive)
         if self._staged is not None:
             self.decision, self.version = release(self._staged, self.decision, why=f"run {recorder.info.id} passed its gate")
             self._staged = None
         if recorder.info.state == "completed":
             recorder.update(state="deployed" if self.decision.verdict == "deploy" else "improve")
         write_gate(recorder, self.decision)
-        self._conclude(recorder)
+        self._conclude(recorder, is_new=is_new)
 
-    def _conclude(self, recorder: Recorder) -> None:
+    def _conclude(self, recorder: Recorder, *, is_new: bool = True) -> None:
         """Say how it ended."""
         assert self.decision is not None
         self.run_dir = recorder.run_dir
-        self.report = conclude(recorder, self.decision, model_dir=self._settings.model_dir, version=self.version)
+        self.report = conclude(recorder, self.decision, model_dir=self._settings.model_dir, version=self.version, is_new=is_new)
 
     def _drop_staged(self) -> None:
         if self._staged is not None:

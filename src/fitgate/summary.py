@@ -55,13 +55,14 @@ def print_summary(
     *,
     run_dir: str | os.PathLike[str],
     exported: str | os.PathLike[str] | None = None,
+    live: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the summary of a fit. Arguments as for `summary`; `console` is where it goes, by default standard output."""
     console = console or Console(highlight=False)
     # Not cropped: a path or a command that is longer than the line stays whole, and the terminal wraps it.
-    console.print(summary(gate, run_dir=run_dir, exported=exported, report=report, encoding=console.encoding), crop=False)
+    console.print(summary(gate, run_dir=run_dir, exported=exported, live=live, report=report, encoding=console.encoding), crop=False)
 
 
 def summary(
@@ -69,6 +70,7 @@ def summary(
     *,
     run_dir: str | os.PathLike[str],
     exported: str | os.PathLike[str] | None = None,
+    live: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     encoding: str = "utf-8",
 ) -> RenderableType:
@@ -78,13 +80,15 @@ def summary(
         gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it.
         run_dir: the run's folder.
         exported: the folder of the version that was published, such as `deploy/digits/1`.
+        live: that of the version that holds these weights, where it was published before.
         report: the improve report's page.
         encoding: of the terminal; marks are ASCII where it isn't UTF-8.
     """
     run_path = Path(run_dir)
     lines = [decision_part(gate, run_path.name, encoding=encoding)]
-    if exported is not None:
-        lines.append(labelled("exported", f"{shown_path(exported)}  ({_files_text(Path(exported))})"))
+    for label, folder in (("exported", exported), ("live", live)):
+        if folder is not None:
+            lines.append(labelled(label, f"{shown_path(folder)}  ({_files_text(Path(folder))})"))
     if report is not None:
         lines.append(labelled("report", shown_path(report)))
     lines.append(labelled("record", shown_path(run_path)))
