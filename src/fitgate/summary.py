@@ -25,6 +25,7 @@ from rich.text import Text
 
 from fitgate._command_line import command_line, shown_path
 from fitgate._digits import apart
+from fitgate._words import plural
 from fitgate.gate import beside_checks, is_relative
 
 __all__ = [
@@ -226,7 +227,7 @@ def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
     if global_step is None:
         return "" if source == END_OF_FIT else source
     if source == END_OF_FIT:
-        after = f", after {epoch} epoch{'s' if epoch > 1 else ''}" if epoch else ""
+        after = f", after {epoch} {plural('epoch', epoch)}" if epoch else ""
         return f"{source}: step {global_step}{after}"
     return f"{source}: {'' if epoch is None else f'epoch {epoch}, '}step {global_step}"
 

@@ -160,6 +160,15 @@ def test_numbers_beside_a_curve_stand_on_evenly_spaced_rows(low: float, high: fl
     assert len(drawn) >= 7, "little is left over"
 
 
+def test_one_step_is_one_step(root: Path, invoke: Any) -> None:
+    """In the terminal and in the report; of several there are several."""
+    run = fitgate.Store(root).run(RUN)
+    assert "40 steps, 4 epochs" in invoke("show", RUN, "--root", root).stdout
+    write_run_info(Path(run.path), replace(run.info, fit=FitFacts(global_step=1, epoch=1, steps=1)))
+    assert "1 step, 1 epoch\n" in "\n".join(line.rstrip() for line in invoke("show", RUN, "--root", root).stdout.splitlines())
+    assert " UTC, 1 step; judged" in invoke("report", RUN, "--root", root).stdout
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, -1e9])
 def test_what_is_as_good_as_flat_lies_in_the_middle(value: float) -> None:
     """Its number beside it."""

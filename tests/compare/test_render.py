@@ -60,9 +60,21 @@ def test_the_leaderboard_fits_any_width(comparison: Comparison, width: int) -> N
     assert all(f"{value:.5g}" in line for value, line in zip(best, rows[1:], strict=True))
     columns = {"at", "change", "curve", "state", "last", "group", "lr", "steps", "epochs", "time", "note"}
     shown = columns & set(lines[head].split())
-    left_out = next((line for line in lines if line.startswith("no room for ")), "")
+    left_out = next((line for line in lines if line.startswith(f"left out in {width} columns: ")), "")
     assert shown | (columns & set(re.split(r"[ ,;]+", left_out))) == columns
     assert shown == columns if width >= 160 else left_out
+
+
+@pytest.mark.parametrize("width", [44, 50, 60])
+def test_a_narrow_terminal_breaks_no_word(comparison: Comparison, width: int) -> None:
+    """Lines of text are wrapped between words there; in a file, a line stays a line."""
+    stream = io.StringIO()
+    print_comparison(comparison, Console(file=stream, width=width, force_terminal=True, color_system=None))
+    lines = stream.getvalue().splitlines()
+    assert all(cell_len(line.rstrip()) <= width for line in lines)
+    words = set(" ".join(lines).split())
+    assert set(comparison.metric.mode_why.split()) <= words
+    assert f"direction: {comparison.metric.mode_why}" in printed(comparison, width).splitlines()
 
 
 def test_a_narrow_terminal_keeps_what_matters(comparison: Comparison) -> None:

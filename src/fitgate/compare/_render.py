@@ -15,7 +15,7 @@ from fitgate.compare._model import Comparison
 from fitgate.compare._record import Curve, Point
 from fitgate.compare._text import differences_text, groups_cells, headline, metric_text, unranked_text
 from fitgate.compare._thin import MOST_POINTS
-from fitgate.compare._words import duration, number, undated
+from fitgate.compare._words import counted, duration, number, undated
 from fitgate.report._text import margin_text, value_text
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {
         "capitalise": lambda text: text[:1].upper() + text[1:],
+        "counted": counted,
         "duration": duration,
         "margin": margin_text,
         "md": markdown,

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fitgate._markdown import markdown
+from fitgate._words import plural
 from fitgate.report._model import Report
 from fitgate.report._plot import svg_of
 from fitgate.report._text import apart_text, bound_text, change_text, exact, margin_text, number_text, rule_title, sparkline, value_text
@@ -47,6 +48,7 @@ def _environment() -> jinja2.Environment:
         "margin": margin_text,
         "md": markdown,
         "number": number_text,
+        "plural": plural,
         "quoted": shlex.quote,
         "spark": sparkline,
         "title_of": rule_title,
