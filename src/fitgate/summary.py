@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 END_OF_FIT = "end of fit"
+_CUT_SHORT = ("interrupted:", "failed:")
 _INDENT = 2
 _LABEL_WIDTH = 13
 _NARROW = 56
@@ -118,12 +119,18 @@ def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-
     lines += [""] * bool(blocking)
     warnings = content.get("warnings", ())
     lines += [_indented(Text(f"{marks['warned']} {warning}", _STYLES["warned"])) for warning in warnings] + [""] * bool(warnings)
-    lines += [checks_table(checks, encoding=encoding), ""]
+    if not _was_cut_short(blocking) or any(check.get("value") is not None for check in checks):
+        lines += [checks_table(checks, encoding=encoding), ""]
     weights = content.get("judged") or {}
     judged = judged_text(weights.get("source", END_OF_FIT), weights.get("global_step"), weights.get("epoch"))
     if judged:
         lines.append(labelled("judged", judged))
     return Group(*lines)
+
+
+def _was_cut_short(reasons: Iterable[str]) -> bool:
+    """Whether the fit did not come to its end: that nobody validated the weights which it left says nothing more."""
+    return any(reason.startswith(_CUT_SHORT) for reason in reasons)
 
 
 def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8") -> RenderableType:
