@@ -257,6 +257,18 @@ def test_no_word_of_a_round_is_broken_at_any_width(width: int) -> None:
     assert all(len(line.rstrip()) <= max(width, 12 + len(run_id)) for line in text.splitlines())
 
 
+@pytest.mark.parametrize(
+    "run_id", ["20261125-152937-big-owl", "20261125-152937-stalwart-mustang", "20261125-152937-fascinating-sparrowhawk"]
+)
+def test_a_short_change_stays_on_one_line(run_id: str) -> None:
+    """Whatever the length of the ids beside it."""
+    stream = io.StringIO()
+    one = Round(number=0, run_id=run_id, hparams={"lr": 0})
+    done = Rounds(rounds=(one, replace(one, number=1, hparams={"lr": 0.1})), ended="max_rounds")
+    print_rounds(done, Console(file=stream, width=72))
+    assert "lr 0 → 0.1" in stream.getvalue()
+
+
 def test_names_are_not_read_as_markup() -> None:
     """Of runs and of hyperparameters."""
     stream = io.StringIO()

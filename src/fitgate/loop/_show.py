@@ -25,6 +25,7 @@ _BESIDE_BAR = 32
 _INDENT = 2
 _HEADINGS = ("round", "run", "verdict", "margin", "changed", "time")
 _FOLDS = "changed"
+_LEAST_CHANGED = 24
 
 
 def print_rounds(done: Rounds, console: Console | None = None) -> None:
@@ -61,8 +62,11 @@ class _Table:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        changes = [row[_HEADINGS.index(_FOLDS)].cell_len for row in self._rows]
+        least = min(_LEAST_CHANGED, max(changes, default=0))
         for heading in _HEADINGS:
-            table.add_column(heading, justify="right" if heading in ("margin", "time") else "left", no_wrap=heading != _FOLDS)
+            right, folds = heading in ("margin", "time"), heading == _FOLDS
+            table.add_column(heading, justify="right" if right else "left", no_wrap=not folds, min_width=least if folds else None)
         for row in self._rows:
             table.add_row(*row)
         return table
