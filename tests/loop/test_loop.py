@@ -257,15 +257,13 @@ def test_no_word_of_a_round_is_broken_at_any_width(width: int) -> None:
     assert all(len(line.rstrip()) <= max(width, 12 + len(run_id)) for line in text.splitlines())
 
 
-@pytest.mark.parametrize(
-    "run_id", ["20261125-152937-big-owl", "20261125-152937-stalwart-mustang", "20261125-152937-fascinating-sparrowhawk"]
-)
-def test_a_short_change_stays_on_one_line(run_id: str) -> None:
-    """Whatever the length of the ids beside it."""
+@pytest.mark.parametrize("width", range(60, 90, 2))
+def test_a_short_change_stays_on_one_line(width: int) -> None:
+    """Whatever room the ids leave beside them: ids differ in length."""
     stream = io.StringIO()
-    one = Round(number=0, run_id=run_id, hparams={"lr": 0})
+    one = Round(number=0, run_id="20261125-152937-stalwart-mustang", hparams={"lr": 0})
     done = Rounds(rounds=(one, replace(one, number=1, hparams={"lr": 0.1})), ended="max_rounds")
-    print_rounds(done, Console(file=stream, width=72))
+    print_rounds(done, Console(file=stream, width=width))
     assert "lr 0 → 0.1" in stream.getvalue()
 
 
