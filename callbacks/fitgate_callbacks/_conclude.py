@@ -27,9 +27,10 @@ def write_gate(recorder: Recorder, decision: Decision) -> dict[str, Any]:
     return gate
 
 
-def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version: int | None) -> dict[str, Any] | None:
+def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version: int | None, is_new: bool = True) -> dict[str, Any] | None:
     """Say how a fit ended, everywhere people look. gate.json is written before.
 
+    `version` is the live one that holds what was judged, and `is_new` whether this fit published it.
     What can't be written here is warned about and left out: the verdict stands, and a publication has already happened.
 
     Returns:
@@ -40,14 +41,15 @@ def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version
     page = _guarded("the report", lambda: write_report(report, run_dir / "improve")["html"]) if report is not None else None
     if any(run_dir.glob("events.out.tfevents.*")):
         _guarded("the decision for TensorBoard", lambda: _mirror(recorder, gate, report))
-    show(gate, run_dir=run_dir, model_dir=model_dir, version=version, page=page)
+    show(gate, run_dir=run_dir, model_dir=model_dir, version=version, is_new=is_new, page=page)
     return report_as_dict(report) if report is not None else None
 
 
-def show(gate: dict[str, Any], *, run_dir: Path, model_dir: Path, version: int | None, page: Path | None) -> None:
+def show(gate: dict[str, Any], *, run_dir: Path, model_dir: Path, version: int | None, is_new: bool, page: Path | None) -> None:
     """Print the summary; a terminal that can't show it is warned about."""
-    exported = model_dir / str(version) if version is not None else None
-    _guarded("the summary", lambda: print_summary(gate, run_dir=run_dir, exported=exported, report=page))
+    folder = model_dir / str(version) if version is not None else None
+    exported, live = (folder, None) if is_new else (None, folder)
+    _guarded("the summary", lambda: print_summary(gate, run_dir=run_dir, exported=exported, live=live, report=page))
 
 
 def _report(run_dir: Path, gate: dict[str, Any]) -> Report:

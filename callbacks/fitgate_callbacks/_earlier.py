@@ -57,7 +57,7 @@ def show_earlier(earlier: Earlier, model_dir: Path) -> None:
     page = earlier.run_dir / "improve" / "report.html"
     report = page if earlier.report is not None and page.exists() else None
     gate = decision_as_dict(earlier.decision, earlier.run_dir.name)
-    show(gate, run_dir=earlier.run_dir, model_dir=model_dir, version=earlier.version, page=report)
+    show(gate, run_dir=earlier.run_dir, model_dir=model_dir, version=earlier.version, is_new=False, page=report)
 
 
 def _version(run_id: str, decision: Decision, model_dir: Path) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 from fitgate.export import AlreadyLive, Candidate, Prepared, prepare, weights_digest
 from fitgate.gate import Decision
 from fitgate.store import Store
+from fitgate.store._checkpoints import written_at
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import CheckpointRef
 from fitgate_callbacks._lightning import (
@@ -21,7 +22,7 @@ from fitgate_callbacks._lightning import (
 from fitgate_callbacks._origin import examine
 from fitgate_callbacks._settings import GateSettings
 
-__all__ = ["judge_and_stage"]
+__all__ = ["judge_and_stage", "note_best_so_far"]
 
 
 def judge_and_stage(
@@ -75,3 +76,20 @@ def judge_and_stage(
     )
     run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
     return prepare(run, settings.thresholds, candidate, settings.model_dir, allow=settings.allow)
+
+
+def note_best_so_far(trainer: Trainer, recorder: Recorder, settings: GateSettings) -> None:
+    """Of a fit that did not come to its end: which checkpoint it would be judged by, so that people see the values of that one.
+
+    Nothing ships, so the file is not read: what is on record of it tells its step. Without such a record nothing is noted.
+    """
+    fit = recorder.info.fit
+    try:
+        chosen = choose_checkpoint(trainer, settings.which)
+    except ValueError:  # an unclear choice, which may be the very error that ended the fit
+        return
+    written = written_at(recorder.info.checkpoints, chosen.path) if chosen.path else None
+    if fit is None or chosen.path is None or written is None or recorder.info.left_behind(written.attempt, written.global_step):
+        return
+    ref = CheckpointRef(path=chosen.path, global_step=written.global_step, monitor=chosen.monitor, mode=chosen.mode, problem=chosen.problem)
+    recorder.update(fit=replace(fit, checkpoint=ref))

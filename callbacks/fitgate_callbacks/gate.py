@@ -25,7 +25,7 @@ from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._fingerprint import ValidatedWeights
 from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpoint, Trainer, end_progress_bar, shards_weights
 from fitgate_callbacks._ranks import share
-from fitgate_callbacks._release import judge_and_stage
+from fitgate_callbacks._release import judge_and_stage, note_best_so_far
 from fitgate_callbacks._settings import gate_settings
 from fitgate_callbacks._start import check_setup, format_complaint, unknown_metrics
 from fitgate_callbacks.metrics import MetricsCallback
@@ -194,6 +194,7 @@ class GateCallback(Callback):
         recorder = metrics.end_fit(trainer, exception)
         if not trainer.is_global_zero or recorder is None or recorder.info.state not in ("failed", "interrupted"):
             return  # nothing began, and what stands on record is of a fit before; or this one has been judged
+        note_best_so_far(trainer, recorder, self._settings)
         run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
         decision, _ = judge_run(run, self._settings.thresholds, self._settings.model_dir, self._settings.allow)
         self.decision, self.run_dir = without_artifact(decision), recorder.run_dir
@@ -276,19 +277,20 @@ class GateCallback(Callback):
         recorder = self._metrics(trainer).recorder
         if recorder is None or self.decision is None:
             return
+        is_new = not isinstance(self._staged, AlreadyLive)
         if self._staged is not None:
             self.decision, self.version = release(self._staged, self.decision, why=f"run {recorder.info.id} passed its gate")
             self._staged = None
         if recorder.info.state == "completed":
             recorder.update(state="deployed" if self.decision.verdict == "deploy" else "improve")
         write_gate(recorder, self.decision)
-        self._conclude(recorder)
+        self._conclude(recorder, is_new=is_new)
 
-    def _conclude(self, recorder: Recorder) -> None:
+    def _conclude(self, recorder: Recorder, *, is_new: bool = True) -> None:
         """Say how it ended."""
         assert self.decision is not None
         self.run_dir = recorder.run_dir
-        self.report = conclude(recorder, self.decision, model_dir=self._settings.model_dir, version=self.version)
+        self.report = conclude(recorder, self.decision, model_dir=self._settings.model_dir, version=self.version, is_new=is_new)
 
     def _drop_staged(self) -> None:
         if self._staged is not None:

@@ -7,10 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from fitgate._command_line import is_own_script
 
 __all__ = ["git_state", "started_command"]
 
@@ -77,7 +78,9 @@ def started_command(arguments: Sequence[str] | None = None) -> str | None:
     _, *rest = given or [""]
     if not rest or any(_NOT_A_COMMAND.search(argument) for argument in rest):
         return None
-    words = [Path(rest[0]).name, *rest[1:]] if _is_installed_script(rest[0]) else ["python", *rest]
+    words = [Path(rest[0]).name, *rest[1:]] if is_own_script(rest[0]) else ["python", *rest]
+    if rest[:2] == ["-m", "fitgate"]:
+        words = rest[1:]
     line = " ".join(word if word.endswith(_HIDDEN) else shlex.quote(word) for word in _without_secrets(words))
     return line if len(line) <= _LONGEST else None
 
@@ -94,10 +97,6 @@ def _without_secrets(arguments: Sequence[str]) -> Iterator[str]:
         else:
             hide = argument.startswith("-") and _SECRET.search(argument) is not None
             yield argument
-
-
-def _is_installed_script(path: str) -> bool:
-    return Path(path).parent == Path(sysconfig.get_path("scripts"))
 
 
 def _code_folder() -> Path | None:

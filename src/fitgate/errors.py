@@ -26,7 +26,7 @@ class StoreError(FitgateError):
 
 
 class RunNotFoundError(StoreError, LookupError):
-    """No run of a store goes by that id, prefix or name, or several do."""
+    """No run of a store goes by that id, part of an id or name, or several do."""
 
 
 class ThresholdError(FitgateError, ValueError):

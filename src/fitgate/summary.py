@@ -12,9 +12,6 @@ Example:
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
-import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +23,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fitgate.gate import beside_checks
+from fitgate._command_line import command_line, shown_path
+from fitgate._digits import apart
+from fitgate._words import plural
+from fitgate.gate import beside_checks, is_relative
 
 __all__ = [
     "alone_text",
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 END_OF_FIT = "end of fit"
+_CUT_SHORT = ("interrupted:", "failed:")
 _INDENT = 2
 _LABEL_WIDTH = 13
 _NARROW = 56
@@ -56,13 +57,14 @@ def print_summary(
     *,
     run_dir: str | os.PathLike[str],
     exported: str | os.PathLike[str] | None = None,
+    live: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the summary of a fit. Arguments as for `summary`; `console` is where it goes, by default standard output."""
     console = console or Console(highlight=False)
     # Not cropped: a path or a command that is longer than the line stays whole, and the terminal wraps it.
-    console.print(summary(gate, run_dir=run_dir, exported=exported, report=report, encoding=console.encoding), crop=False)
+    console.print(summary(gate, run_dir=run_dir, exported=exported, live=live, report=report, encoding=console.encoding), crop=False)
 
 
 def summary(
@@ -70,6 +72,7 @@ def summary(
     *,
     run_dir: str | os.PathLike[str],
     exported: str | os.PathLike[str] | None = None,
+    live: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     encoding: str = "utf-8",
 ) -> RenderableType:
@@ -79,13 +82,15 @@ def summary(
         gate: the content of gate.json, as `fitgate.gate.decision_as_dict` gives it.
         run_dir: the run's folder.
         exported: the folder of the version that was published, such as `deploy/digits/1`.
+        live: that of the version that holds these weights, where it was published before.
         report: the improve report's page.
         encoding: of the terminal; marks are ASCII where it isn't UTF-8.
     """
     run_path = Path(run_dir)
     lines = [decision_part(gate, run_path.name, encoding=encoding)]
-    if exported is not None:
-        lines.append(labelled("exported", f"{shown_path(exported)}  ({_files_text(Path(exported))})"))
+    for label, folder in (("exported", exported), ("live", live)):
+        if folder is not None:
+            lines.append(labelled(label, f"{shown_path(folder)}  ({_files_text(Path(folder))})"))
     if report is not None:
         lines.append(labelled("report", shown_path(report)))
     lines.append(labelled("record", shown_path(run_path)))
@@ -114,12 +119,18 @@ def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-
     lines += [""] * bool(blocking)
     warnings = content.get("warnings", ())
     lines += [_indented(Text(f"{marks['warned']} {warning}", _STYLES["warned"])) for warning in warnings] + [""] * bool(warnings)
-    lines += [checks_table(checks, encoding=encoding), ""]
+    if not _was_cut_short(blocking) or any(check.get("value") is not None for check in checks):
+        lines += [checks_table(checks, encoding=encoding), ""]
     weights = content.get("judged") or {}
     judged = judged_text(weights.get("source", END_OF_FIT), weights.get("global_step"), weights.get("epoch"))
     if judged:
         lines.append(labelled("judged", judged))
     return Group(*lines)
+
+
+def _was_cut_short(reasons: Iterable[str]) -> bool:
+    """Whether the fit did not come to its end: that nobody validated the weights which it left says nothing more."""
+    return any(reason.startswith(_CUT_SHORT) for reason in reasons)
 
 
 def checks_table(checks: Iterable[Mapping[str, Any]], *, encoding: str = "utf-8") -> RenderableType:
@@ -179,6 +190,9 @@ def _said(check: Mapping[str, Any]) -> _Said:
     text = str(check["reason"]).removeprefix(f"{check['threshold']}: ")
     if value is not None:
         text = text.removeprefix(f"got {value:.6g}, ").removeprefix(f"got {value:.9g}, ")
+    needed = check.get("required")
+    if value is not None and needed is not None and is_relative(str(check["threshold"])):
+        text = f"needed {apart(needed, value)}: {text}"
     return _Said(_outcome(check), str(check["threshold"]), "" if value is None else f"{value:.6g}", text)
 
 
@@ -220,29 +234,9 @@ def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
     if global_step is None:
         return "" if source == END_OF_FIT else source
     if source == END_OF_FIT:
-        after = f", after {epoch} epoch{'s' if epoch > 1 else ''}" if epoch else ""
+        after = f", after {epoch} {plural('epoch', epoch)}" if epoch else ""
         return f"{source}: step {global_step}{after}"
     return f"{source}: {'' if epoch is None else f'epoch {epoch}, '}step {global_step}"
-
-
-def shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as one would type it: relative to the working folder where it lies in it."""
-    relative = os.path.relpath(path)
-    return os.path.abspath(path) if relative.startswith(os.pardir) else relative
-
-
-def command_line(program: str, *arguments: str) -> str:
-    """A command that works as it stands, also where the virtual environment of this process is not active.
-
-    Args:
-        program: the name of a script that comes with fitgate or one of its dependencies.
-        arguments: quoted where a shell asks for it.
-    """
-    own = Path(sysconfig.get_path("scripts")) / program
-    found = shutil.which(program)
-    if own.exists() and not (found and own.samefile(found)):
-        program = shown_path(own)
-    return shlex.join([program, *arguments])
 
 
 def _indented(what: RenderableType) -> Padding:

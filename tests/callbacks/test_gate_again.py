@@ -53,6 +53,8 @@ def test_a_finished_run_that_is_resumed_stays_as_it_was(
     assert (again.report or {}).get("verdict") == (first.report or {}).get("verdict")
     told = capsys.readouterr().out
     assert f" {verdict.upper()} " in told
+    labels = [line.split()[0] for line in told.splitlines() if "deploy/net/1  (" in line]
+    assert labels == (["live"] if verdict == "deploy" else [])
     assert told.count("nothing was trained") == 1
 
 
@@ -168,11 +170,13 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert gate.decision is not None
     assert (gate.decision.verdict, gate.version) == ("deploy", 1)
     assert published(tmp_path) == LIVE
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if "deploy/net/1  (" in line] == ["exported", "live"]
     said = "these very weights are live already, as version 1: nothing was published again"
     assert gate.decision.warnings == (said,)
     assert gate_file(tmp_path)["warnings"] == [said]
     assert latest(tmp_path).state == "deployed"
-    assert said in " ".join(capsys.readouterr().out.split())
+    assert said in " ".join(printed.split())
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
 
 

@@ -18,7 +18,20 @@ from safetensors.torch import load_file
 from fitgate.callbacks import GateCallback
 from fitgate.errors import CheckpointError
 from fitgate.gate import judge
-from tests.callbacks._gated import STEPS, Scripted, best, best_path, fit, gate_file, latest, loader, make_trainer, manifest, published
+from tests.callbacks._gated import (
+    STEPS,
+    Scripted,
+    best,
+    best_path,
+    fit,
+    gate_file,
+    judged_again,
+    latest,
+    loader,
+    make_trainer,
+    manifest,
+    published,
+)
 
 NAN = float("nan")
 
@@ -176,6 +189,32 @@ def test_averaged_weights_are_what_is_judged_and_shipped(tmp_path: Path, order: 
     shipped = _shipped(tmp_path)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in shipped.items())
     assert not torch.equal(shipped["net.0.weight"], plain[step]["net.0.weight"])
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_interrupted_fit_shows_the_values_of_its_best_checkpoint(
+    *, keeps: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C amid the third epoch. Never a deploy; without a checkpoint there are the weights of that step, which nobody validated."""
+
+    class Interrupts(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 2 * STEPS + 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        fit(tmp_path, *([best(tmp_path)] if keeps else []), Interrupts(), module=Scripted((0.9, 0.7, 0.8)))
+    gate = gate_file(tmp_path)
+    assert (gate["verdict"], published(tmp_path), latest(tmp_path).state) == ("improve", [], "interrupted")
+    assert gate["reasons"][0] == "interrupted: the fit was stopped by Ctrl-C"
+    assert judged_again(tmp_path) == gate
+    text = capsys.readouterr().out
+    assert "not recorded" not in text
+    if keeps:
+        assert (gate["judged"]["global_step"], gate["checks"][0]["value"]) == (STEPS, pytest.approx(0.9))
+        assert f"best by val_acc: step {STEPS}" in text
+    else:
+        assert (gate["judged"]["global_step"], gate["checks"][0]["value"]) == (2 * STEPS + 1, None)
 
 
 def test_a_sigterm_in_on_train_end_never_deploys(tmp_path: Path) -> None:

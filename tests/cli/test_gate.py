@@ -1,6 +1,7 @@
 """`fitgate gate` and `fitgate report`."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,18 @@ def test_on_a_terminal_the_report_is_dressed_up(root: Path, invoke: Any) -> None
     assert "\x1b[" in done.stdout
     assert "# Improve" not in done.stdout
     assert "Improve: net" in done.stdout
+
+
+def test_on_a_terminal_no_command_of_the_report_is_broken(root: Path, invoke: Any) -> None:
+    """Pasted, the rest of a broken line would run as a command of its own."""
+    run = "net-20261123-090000-sad-fox"
+    source = invoke("report", run, "--root", root).stdout
+    terminal = {"FORCE_COLOR": "1", "COLUMNS": "60", "TERM": "xterm-256color"}
+    dressed = re.sub(r"\x1b\[[0-9;]*m", "", invoke("report", run, "--root", root, env=terminal).stdout)
+    commands = [line for line in source.split("```sh\n")[1].split("\n```")[0].splitlines() if line]
+    assert len(commands) > 3
+    for line in commands:
+        assert line in dressed.splitlines()
 
 
 def test_a_piped_report_reads_as_it_was_written(root: Path, invoke: Any) -> None:

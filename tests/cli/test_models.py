@@ -40,6 +40,22 @@ def test_models_shows_versions_metrics_and_what_is_live(deploy: Path, told: Any)
     assert lines[5][:5] == ["letters", "version", "1", "is", "live"]
 
 
+@pytest.mark.parametrize("columns", [40, 50, 60, 80, 90, 100, 120, 160])
+def test_no_word_of_a_version_is_broken_at_any_width(deploy: Path, told: Any, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's id is there to be copied; nothing else goes beyond the terminal's edge but a path."""
+    monkeypatch.setattr("fitgate.cli._common.PIPED_WIDTH", 1)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    metrics = {"val_acc": 0.95, "val_loss": 0.123456, "val_f1_of_the_rarest_class": 0.87654}
+    run_id = "digits-20261125-143354-mindful-bittern"
+    checks = [{"metric": name} for name in metrics]
+    publish_version(deploy / "digits", metrics=metrics, checks=checks, source={"run_id": run_id})
+    lines = told("models", deploy).splitlines()
+    for word in (run_id, "val_acc 0.95", "val_loss 0.1235", "val_f1_of_the_rarest_class"):
+        assert word in " ".join(" ".join(lines).split()), word
+    assert any(run_id in line for line in lines)
+    assert all(len(line.rstrip()) <= max(columns, 9 + len(run_id)) for line in lines if str(deploy) not in line)
+
+
 def test_models_as_json_is_what_the_manifests_say(deploy: Path, told: Any) -> None:
     """Every version with all its metrics and files."""
     digits, letters = json.loads(told("models", deploy, "--json"))

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import fitgate
-from fitgate.cli._curves import curve_of, round_ticks
+from fitgate.cli._curves import curve_of, round_ticks, rows_for
 from fitgate.report import Chart, Line
 from fitgate.store._run_file import FitFacts, write_run_info
 from tests.registry._versions import publish_version
@@ -135,6 +135,44 @@ def test_colours_leave_the_terminals_ground_alone() -> None:
     assert {"31", "32"} <= codes
     assert not codes & {"48", *map(str, range(40, 48)), *map(str, range(100, 108))}
     assert text.count("◆") == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.107, 2.165), (0.0, 1.0), (0.9701, 0.9842), (-3.2, 41.0), (1.2e-6, 9.1e-5), (3e4, 1.7e5), (-0.0031, -0.0009)]
+)
+def test_numbers_beside_a_curve_stand_on_evenly_spaced_rows(low: float, high: float) -> None:
+    """As far apart on the screen as they are in value; a point lies in the row that a line between the numbers gives it."""
+    steps = tuple(range(1, 101))
+    values = tuple(np.linspace(low, high, 100).tolist())
+    chart = Chart(
+        title="x", better_high=True, lines=(Line(role="validation", stage="validate", name="x", steps=steps, values=values, points=100),)
+    )
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(curve_of(chart, width=80, colour=False))
+    lines = console.export_text().splitlines()
+    ticks = [(row, float(line.split("┤")[0])) for row, line in enumerate(lines) if "┤" in line]
+    assert len(ticks) >= 2
+    assert len({below - above for (above, _), (below, _) in itertools.pairwise(ticks)}) == 1
+    slope, offset = np.polyfit([value for _, value in ticks], [row for row, _ in ticks], 1)
+    drawn = [row for row, line in enumerate(lines) if re.search("[\u2801-\u28ff]", line)]
+    expected = sorted(slope * value + offset for value in (low, high))
+    assert (min(drawn), max(drawn)) == pytest.approx(expected, abs=0.8)
+    assert len(drawn) >= 7, "little is left over"
+
+
+def test_one_step_is_one_step(root: Path, invoke: Any) -> None:
+    """In the terminal and in the report; of several there are several."""
+    run = fitgate.Store(root).run(RUN)
+    assert "40 steps, 4 epochs" in invoke("show", RUN, "--root", root).stdout
+    write_run_info(Path(run.path), replace(run.info, fit=FitFacts(global_step=1, epoch=1, steps=1)))
+    assert "1 step, 1 epoch\n" in "\n".join(line.rstrip() for line in invoke("show", RUN, "--root", root).stdout.splitlines())
+    assert " UTC, 1 step; judged" in invoke("report", RUN, "--root", root).stdout
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -1e9])
+def test_what_is_as_good_as_flat_lies_in_the_middle(value: float) -> None:
+    """Its number beside it."""
+    assert rows_for(value, value + abs(value) * 1e-15).ticks == (value,)
 
 
 def test_a_step_that_people_are_shown_is_the_checkpoints(root: Path, invoke: Any) -> None:

@@ -58,6 +58,17 @@ def test_an_improve_says_why_and_where_the_report_lies() -> None:
     assert "runs/r/improve/report.html" in text
 
 
+def test_a_bound_that_follows_from_the_champion_is_told() -> None:
+    """In about the digits of the margin, and in more where the value would else seem to lie on it; a typed bound is there already."""
+    decision = evaluate(
+        ["val_loss <= champion * 1.5", "val_acc >= champion", "val_acc >= 0.8"],
+        {"val_loss": 0.115226, "val_acc": 0.912344},
+        champion={"val_loss": 0.1140557751, "val_acc": 0.9123461},
+    )
+    lines = [line.strip().split("  ")[-1].strip() for line in _printed(decision, width=120).splitlines() if "val_" in line]
+    assert lines == ["needed 0.1711: passes by 0.05586", "needed 0.91235: misses by 2.1e-06", "passes by 0.1123"]
+
+
 @pytest.mark.parametrize("width", [30, 50, 80, 120])
 def test_paths_and_commands_stay_in_one_piece_at_any_width(tmp_path: Path, width: int) -> None:
     """To be copied: the terminal wraps them, not we."""

@@ -15,6 +15,7 @@ from rich.console import Console
 import fitgate
 from fitgate._files import encode_json
 from fitgate.compare import Comparison, check_baseline, compare, comparison_as_dict, print_comparison, render_html, render_markdown
+from fitgate.compare._chart import finish_of
 
 MakeRun = Callable[..., fitgate.Run]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -59,9 +60,21 @@ def test_the_leaderboard_fits_any_width(comparison: Comparison, width: int) -> N
     assert all(f"{value:.5g}" in line for value, line in zip(best, rows[1:], strict=True))
     columns = {"at", "change", "curve", "state", "last", "group", "lr", "steps", "epochs", "time", "note"}
     shown = columns & set(lines[head].split())
-    left_out = next((line for line in lines if line.startswith("no room for ")), "")
+    left_out = next((line for line in lines if line.startswith(f"left out in {width} columns: ")), "")
     assert shown | (columns & set(re.split(r"[ ,;]+", left_out))) == columns
     assert shown == columns if width >= 160 else left_out
+
+
+@pytest.mark.parametrize("width", [44, 50, 60])
+def test_a_narrow_terminal_breaks_no_word(comparison: Comparison, width: int) -> None:
+    """Lines of text are wrapped between words there; in a file, a line stays a line."""
+    stream = io.StringIO()
+    print_comparison(comparison, Console(file=stream, width=width, force_terminal=True, color_system=None))
+    lines = stream.getvalue().splitlines()
+    assert all(cell_len(line.rstrip()) <= width for line in lines)
+    words = set(" ".join(lines).split())
+    assert set(comparison.metric.mode_why.split()) <= words
+    assert f"direction: {comparison.metric.mode_why}" in printed(comparison, width).splitlines()
 
 
 def test_a_narrow_terminal_keeps_what_matters(comparison: Comparison) -> None:
@@ -189,6 +202,29 @@ def test_many_runs_make_a_page_that_still_opens(make_run: MakeRun) -> None:
     html = render_html(compare(runs, "val_loss"))
     assert "Drawn are the 60 best of 70 runs." in html
     assert "r00" in html
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_a_closer_look_holds_every_point_of_the_half_that_it_shows(make_run: MakeRun, thinned: bool) -> None:  # noqa: FBT001
+    """The lowest value above all, which is the one that won; also where the line that stands for many points passes it by."""
+    count = 8000 if thinned else 20
+    others = [5.0] * (count // 4) + [1.0 + 0.001 * i / count for i in range(count - count // 4)]
+    winner = [*others[:-2], 0.5, 1.0]
+    runs = [make_run("winner", {"val_loss": winner}), *(make_run(f"run-{i}", {"val_loss": others}) for i in range(1 if thinned else 5))]
+    comparison = compare(runs, "val_loss")
+    best = comparison.rows[0].best
+    assert best is not None
+    assert (comparison.rows[0].facts.id, best.value) == ("winner", 0.5)
+    curves = [row.series.curve for row in comparison.rows if row.series is not None]
+    assert (min(curves[0].values) > 0.5) == thinned, "a mean stands for the best point and its neighbours"
+    limits = finish_of(curves, best)
+    assert limits is not None
+    (left, right), (low, high) = limits
+    assert left < best.global_step < right
+    assert low < best.value
+    late = [value for curve in curves for step, value in zip(curve.steps, curve.values, strict=True) if step >= 0.5 * curve.steps[-1]]
+    assert low < min(late) <= max(late) < high
+    assert "the second half, closer" in render_html(comparison)
 
 
 def test_a_comparison_without_any_value_is_still_a_page(make_run: MakeRun) -> None:

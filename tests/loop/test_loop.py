@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,33 @@ def test_a_terminal_without_unicode_keeps_the_result() -> None:
     print_rounds(Rounds(rounds=(one, two), ended="max_rounds"), Console(file=stream, width=120))
     stream.seek(0)
     assert "lr 0.1 ? 0.2" in stream.read()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_no_word_of_a_round_is_broken_at_any_width(width: int) -> None:
+    """A run's id is there to be copied; what changed may go over several lines, between words."""
+    stream = io.StringIO()
+    run_id = "digits-20261125-143354-noble-taipan"
+    decision = fitgate.evaluate(["val_acc >= 0.9"], {"val_acc": 0.85})
+    one = Round(number=0, run_id=run_id, decision=decision, hparams={"lr": 0.1, "weight_decay": 0.01, "dropout": 0.2})
+    two = replace(one, number=1, hparams={"lr": 0.2, "weight_decay": 0.03, "dropout": 0.3})
+    print_rounds(Rounds(rounds=(one, two), ended="max_rounds"), Console(file=stream, width=width))
+    text = stream.getvalue()
+    assert text.count(run_id) == 2
+    assert {"lr", "0.1", "0.2", "weight_decay", "0.01", "0.03", "dropout", "0.3", one.verdict} <= set(re.split(r"[\s,]+", text))
+    assert "0.85 ✗" in text
+    assert "…" not in text
+    assert all(len(line.rstrip()) <= max(width, 12 + len(run_id)) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", range(60, 90, 2))
+def test_a_short_change_stays_on_one_line(width: int) -> None:
+    """Whatever room the ids leave beside them: ids differ in length."""
+    stream = io.StringIO()
+    one = Round(number=0, run_id="20261125-152937-stalwart-mustang", hparams={"lr": 0})
+    done = Rounds(rounds=(one, replace(one, number=1, hparams={"lr": 0.1})), ended="max_rounds")
+    print_rounds(done, Console(file=stream, width=width))
+    assert "lr 0 → 0.1" in stream.getvalue()
 
 
 def test_names_are_not_read_as_markup() -> None:

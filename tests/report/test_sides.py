@@ -1,6 +1,7 @@
 """What a report reads beside its run: the run before, the champion, any file system; and runs that have little to show."""
 
 import shlex
+import sysconfig
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,6 +74,31 @@ def test_the_last_run_and_the_champion_stand_side_by_side(tmp_path: Path) -> Non
     assert "+0.1" in html
     assert "−0.1" in html
     assert "| val_acc | 0.8 | 0.7 (+0.1) | 0.9 (−0.1) |" in render_markdown(report)
+    assert "In brackets: what this run gained or lost." in render_markdown(report)
+    assert "The coloured number is what" in html
+
+
+def test_a_bound_that_follows_from_the_champion_has_the_digits_of_the_values_beside_it(tmp_path: Path) -> None:
+    """In the headline and in the table; a bound that somebody wrote stands as written."""
+    run = _run(tmp_path, "r", val_loss=[0.9, 0.25], val_acc=[0.5, 0.75])
+    decision = judge(run, ["val_loss <= champion * 1.5", "val_acc >= 0.812345"], champion={"val_loss": 0.1140557751})
+    report = build_report(run, decision_as_dict(decision, run.id))
+    assert report.headline == "val_loss is 0.25; at most 0.1711 is needed. One more check fails."
+    source, page = render_markdown(report), render_html(report)
+    assert r"| val_loss <= champion \* 1.5 | 0.1711 | 0.25 |" in source
+    assert "| val_acc >= 0.812345 | 0.812345 | 0.75 |" in source
+    assert "≤ 0.1711</td>" in page
+    assert "≥ 0.812345</td>" in page
+
+
+def test_where_nothing_moved_no_sentence_explains_what_did(tmp_path: Path) -> None:
+    """The same values as in the last run: there are no brackets, and no coloured number."""
+    for run_id, age in (("last", 2), ("this", 0)):
+        run = _run(tmp_path, run_id, age=age, val_acc=[0.5, 0.8])
+    _judge(run, ["val_acc >= 0.95"])
+    report = build_report(run)
+    assert "Last run: `last`. No hyperparameter differs." in render_markdown(report)
+    assert "gained or lost" not in render_markdown(report) + render_html(report)
 
 
 def test_the_last_run_is_one_of_the_same_name_where_there_is_one(tmp_path: Path) -> None:
@@ -240,6 +266,29 @@ def test_git_and_the_checkpoint_are_in_how_to_reproduce(tmp_path: Path) -> None:
         assert text.index("cd &#39;/home/a b&#39;" if "<html" in text else "cd '/home/a b'") < text.index("python -m nets.train --lr 0.1")
     content = report_as_dict(report)["reproduce"]
     assert (content["cwd"], content["git"], content["commands"][0]) == ("/home/a b", git, ["python -m nets.train --lr 0.1", "train again"])
+
+
+def test_fitgates_own_commands_are_shown_as_they_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the script's folder where PATH does not lead to it, from the folder where the run was started, not from where one reads."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    run = _run(tmp_path / "runs", "r", val_acc=[0.9])
+    _judge(run, ["val_acc >= 0.95"])
+    start = replace(run.info.attempts[0], command="fitgate demo --api-key …", cwd=str(tmp_path))
+    write_run_info(Path(run.path), replace(run.info, attempts=(start,)))
+    recorded = fitgate.Store(tmp_path / "runs").run("r")
+
+    def commands() -> list[str]:
+        return [command for command, _ in build_report(recorded).reproduce.commands]
+
+    monkeypatch.setenv("PATH", str(scripts))
+    bare = ["fitgate demo --api-key …", "fitgate gate r", "fitgate show r", "fitgate report r --html report.html", "fitgate tensorboard"]
+    assert commands() == bare
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commands() == [f"{scripts}/{command}" for command in bare]
+    start = replace(start, cwd=str(scripts.parent))
+    write_run_info(Path(run.path), replace(run.info, attempts=(start,)))
+    recorded = fitgate.Store(tmp_path / "runs").run("r")
+    assert commands()[:2] == ["bin/fitgate demo --api-key …", f"bin/fitgate gate r --root {tmp_path / 'runs'}"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])

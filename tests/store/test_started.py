@@ -93,6 +93,8 @@ def test_a_run_json_without_it_is_read(tmp_path: Path) -> None:
     [
         (["/usr/bin/python3", "train.py", "--lr", "0.1"], "python train.py --lr 0.1"),
         ([sys.executable, str(Path(sys.executable).parent / "fitgate"), "demo", "--strict"], "fitgate demo --strict"),
+        (["python", os.path.relpath(Path(sys.executable).parent / "fitgate"), "demo"], "fitgate demo"),
+        (["python", "-m", "fitgate", "demo"], "fitgate demo"),
         (["python", "-c", "print('a')"], "python -c 'print('\"'\"'a'\"'\"')'"),
         (
             ["python", "t.py", "--hub-token", "abc", "--db.password=x", "--tokens", "5"],

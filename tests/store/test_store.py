@@ -288,6 +288,23 @@ def test_unknown_runs_are_answered_with_what_there_is(tmp_path: Path) -> None:
         store.run("beta")
 
 
+def test_the_end_of_an_id_names_a_run_where_it_is_the_only_one(tmp_path: Path) -> None:
+    """From the start of a word; what begins with it, or is called so, comes first; of several none is guessed."""
+    now = datetime.now(UTC)
+    for run_id in ("a-20261123-1-quiet-otter", "b-20261123-2-loud-otter", "loud-20261123-3-big-owl", "c-20261123-4-tall-loud"):
+        (tmp_path / run_id).mkdir()
+        write_run_info(tmp_path / run_id, RunInfo(id=run_id, name=run_id[0], state="completed", created=now, updated=now))
+    store = fitgate.Store(tmp_path)
+    assert store.run("quiet-otter").id == store.run("20261123-1-quiet-otter").id == "a-20261123-1-quiet-otter"
+    assert store.run("owl").id == store.run("loud").id == "loud-20261123-3-big-owl"
+    several = "several runs that end in 'otter': [ab]-20261123-.-[a-z]+-otter, [ab]-20261123-.-[a-z]+-otter$"
+    with pytest.raises(fitgate.RunNotFoundError, match=several):
+        store.run("otter")
+    for part in ("uiet-otter", "-otter", "-quiet-otter"):
+        with pytest.raises(fitgate.RunNotFoundError, match="no run"):
+            store.run(part)
+
+
 def test_import_loads_neither_torch_nor_lightning_nor_a_plotting_library() -> None:
     """The core alone is light."""
     code = "import sys, fitgate; print([m for m in ('torch', 'pytorch_lightning', 'lightning', 'matplotlib') if m in sys.modules])"

@@ -22,7 +22,11 @@ PIPED_WIDTH = 160
 """Columns of what is piped, where no terminal says how many there are: enough that ids stay whole."""
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, a name (the newest run of that name), or 'latest'.")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="An id, a unique beginning of one or end of one ('quiet-otter'), a name (the newest run of that name), or 'latest'.",
+    ),
 ]
 RootArgument = Annotated[str, typer.Argument(metavar="[ROOT]", help="The store: a folder or any fsspec URL.")]
 Root = Annotated[str, typer.Option("--root", metavar="ROOT", help="The store: a folder or any fsspec URL.")]

@@ -33,7 +33,7 @@ _STEPS = {"facts": "looking at runs", "names": "looking for metrics", "points": 
 def compare(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Ids, unique prefixes, names or 'latest'; without any, all runs of the store."),
+        typer.Argument(metavar="RUN", help="Ids, unique beginnings or ends of ids, names or 'latest'; without any, all runs of the store."),
     ] = None,
     root: Root = "runs",
     *,

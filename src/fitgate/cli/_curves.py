@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from fitgate.report import Chart
 
 __all__ = ["curve_of"]
 
-HEIGHT = 12
 MOST_COLUMNS = 110
 _COLOURS = {"train": "blue", "validation": "green"}
 _REQUIRED = "red"
@@ -22,6 +22,13 @@ _REQUIRED_SIGN = "┈"
 _PLAIN_MARKERS = {"train": "·", "validation": "braille"}
 _TICKS = 5
 _ROOM = 0.04
+_FRAME_ROWS = 3
+"""The frame above and below, and the numbers under it."""
+_FLAT = 1e-9
+"""No number on the left could tell such values apart."""
+_LEAST_ROWS = 9
+_MOST_ROWS = 11
+_ROWS_APART = (2, 3, 4)
 _JUDGED = "yellow"
 _JUDGED_SIGN = "◆"
 
@@ -63,7 +70,8 @@ def _canvas(chart: Chart, *, width: int, colour: bool) -> str:
 
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(width, HEIGHT)
+    rows = _rows(chart)
+    figure.plot_size(width, rows.count + _FRAME_ROWS)
     figure.theme("simple" if colour else "colorless")
     # Not plotext's own line(), which lays a white ground under it whatever its pixel says.
     steps = np.linspace(*_extent(chart), width).tolist()
@@ -74,7 +82,7 @@ def _canvas(chart: Chart, *, width: int, colour: bool) -> str:
         figure.draw(figure.signal(list(line.steps), list(line.values), marker=marker(sign, _COLOURS[line.role])).lines())
     if chart.judged_value is not None:
         figure.draw(figure.signal([chart.judged_step], [chart.judged_value], marker=marker(_JUDGED_SIGN, _JUDGED)))
-    _set_rulers(figure, chart)
+    _set_rulers(figure, chart, rows)
     return str(figure.build().string(not colour))
 
 
@@ -85,16 +93,58 @@ def _extent(chart: Chart) -> tuple[int, int]:
     return (first, last) if first < last else (first - 1, last + 1)
 
 
-def _set_rulers(figure: Any, chart: Chart) -> None:  # noqa: ANN401 - plotext has no types
+def _set_rulers(figure: Any, chart: Chart, rows: Rows) -> None:  # noqa: ANN401 - plotext has no types
     first, last = _extent(chart)
-    values = [value for line in chart.lines for value in line.values] + [number for number, _ in chart.required]
-    low, high = min(values), max(values)
-    # Room above and below, so that a threshold at the edge is not taken for the frame; a flat curve lies in the middle.
-    room = (high - low) * _ROOM or 1.0
-    for axis, ticks in (("x", round_ticks(first, last, smallest=1)), ("y", round_ticks(low, high))):
+    steps = round_ticks(first, last, smallest=1)
+    for axis, ticks, limits in (("x", steps, (first, last)), ("y", rows.ticks, (rows.low, rows.high))):
         figure.ruler(axis).ticks(list(ticks), [f"{tick:.6g}" for tick in ticks])
-    figure.ruler("y").lim(low - room, high + room)
-    figure.ruler("x").lim(first, last)
+        figure.ruler(axis).lim(*limits)
+
+
+def _rows(chart: Chart) -> Rows:
+    values = [value for line in chart.lines for value in line.values] + [number for number, _ in chart.required]
+    return rows_for(min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a canvas: how many, what the first and the last stand for, and the round numbers that fall on rows."""
+
+    count: int
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+
+def rows_for(low: float, high: float) -> Rows:
+    """As few rows as hold the values closely, with ticks that lie on rows, each as many from the next.
+
+    There is room above and below, so that a threshold at the edge is not taken for the frame. What is flat lies in the middle.
+
+    Example:
+        >>> rows_for(0.107, 2.165)
+        Rows(count=10, low=0.0, high=2.25, ticks=(0.0, 0.5, 1.0, 1.5, 2.0))
+        >>> rows_for(0.5, 0.5)
+        Rows(count=9, low=-0.5, high=1.5, ticks=(0.5,))
+    """
+    if high - low <= _FLAT * max(abs(low), abs(high)):
+        return Rows(_LEAST_ROWS, low - 1.0, high + 1.0, (low,))
+    room = (high - low) * _ROOM
+    found = [_rows_of(count, low - room, high + room) for count in range(_LEAST_ROWS, _MOST_ROWS + 1)]
+    return min(found, key=lambda rows: (round((rows.high - rows.low) / (high - low), 6), rows.count))
+
+
+def _rows_of(count: int, low: float, high: float) -> Rows:
+    """The finest scale on which so many rows hold the values, where a round number is a few rows from the next."""
+    power = math.floor(math.log10(high - low))
+    sizes = [digit * 10.0**exponent for exponent in range(power - 1, power + 2) for digit in (1, 2, 5)]
+    scales = sorted((size / apart, apart) for size in sizes for apart in _ROWS_APART)
+    row, apart, first = next((row, apart, first) for row, apart in scales if (first := math.floor(low / row)) + count - 1 >= high / row)
+    first -= math.floor(first + count - 1 - high / row) // 2  # what is left over, on both sides
+    last = first + count - 1
+    ticks = [at * row for at in range(first, last + 1) if at % apart == 0]
+    digits = 12 - power  # as many as tell the rows apart, and none of what floats add
+    return Rows(count, round(first * row, digits), round(last * row, digits), tuple(round(tick, digits) for tick in ticks))
 
 
 def round_ticks(low: float, high: float, *, smallest: float = 0.0) -> tuple[float, ...]:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fitgate._width import least_width
 from fitgate.cli._command import command
 from fitgate.cli._common import Json, age_text, print_json, terminal
 from fitgate.errors import RegistryError
@@ -18,8 +20,9 @@ from fitgate.registry import Model, ModelVersion, what_it_is
 from fitgate.registry import models as deployed
 
 MOST_METRICS = 3
-NARROW = 80
-"""Columns under which a version is two lines instead of a row, so that run ids stay in one piece."""
+_INDENT = 2
+_FACTS_INDENT = 9
+_LEAST_METRICS = 24
 
 
 @command("fitgate models\nfitgate models deploy --json")
@@ -45,25 +48,33 @@ def models(
     if not found:
         console.print(f"No models in {deploy_root} yet.", markup=False)
         return
-    console.print(Group(*(part for model in found for part in _part(model, narrow=console.width < NARROW))), crop=False)
+    console.print(Group(*(part for model in found for part in _part(model, console))), crop=False)
 
 
-def _part(model: Model, *, narrow: bool) -> list[RenderableType]:
+def _part(model: Model, console: Console) -> list[RenderableType]:
+    """A row a version; where the terminal is too narrow for that, two lines each, so that run ids stay in one piece."""
+    table = _table(model)
+    narrow = least_width(console, table) > console.width
     live = f"version {model.live} is live" if model.live else "no version is live"
     heading = Text.assemble(
         (model.name, "bold"), f"  {live}", "\n  " if narrow else "  ", (model.path, "dim"), no_wrap=True, overflow="ignore"
     )
     parts: list[RenderableType] = [heading]
     if model.problem:
-        parts.append(Text(f"  {model.problem}", "red"))
+        parts.append(_indented(Text(model.problem, "red"), _INDENT))
     if narrow:
-        return [*parts, *(_lines(version) for version in reversed(model.versions)), Text()]
+        return [*parts, *(line for version in reversed(model.versions) for line in _lines(version)), Text()]
+    return [*parts, table, Text()]
+
+
+def _table(model: Model) -> Table:
     table = Table(box=None, pad_edge=True, header_style="dim")
-    for name in ("", "version", "age", "size", "run", "metrics"):
-        table.add_column(name, overflow="fold")
+    for name in ("", "version", "age", "size", "run"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("metrics", overflow="fold", min_width=_LEAST_METRICS)
     for version in reversed(model.versions):
         table.add_row(*_row(version))
-    return [*parts, table, Text()]
+    return table
 
 
 def _row(version: ModelVersion) -> tuple[Text, ...]:
@@ -74,11 +85,14 @@ def _row(version: ModelVersion) -> tuple[Text, ...]:
     return mark, Text(str(version.number)), age, Text(decimal(version.size)), Text(version.run_id or ""), Text(_metrics(version))
 
 
-def _lines(version: ModelVersion) -> Text:
+def _lines(version: ModelVersion) -> tuple[RenderableType, RenderableType]:
     mark, _, age, size, run, metrics = _row(version)
-    head = Text.assemble("  ", Text(f"{version.number:>5}", "bold"), "  ", run, "  ", mark)
-    facts = Text(", ").join(part for part in (age, size, metrics) if part)
-    return Text.assemble(head, "\n         ", facts, no_wrap=True, overflow="ignore")
+    head = Text.assemble("  ", Text(f"{version.number:>5}", "bold"), "  ", run, no_wrap=True, overflow="ignore")
+    return Group(head), _indented(Text(", ").join(part for part in (mark, age, size, metrics) if part), _FACTS_INDENT)
+
+
+def _indented(what: RenderableType, columns: int) -> Padding:
+    return Padding(what, (0, 0, 0, columns), expand=False)
 
 
 def _metrics(version: ModelVersion) -> str:

@@ -49,6 +49,7 @@ def _print_markdown(text: str) -> None:
     if not console.is_terminal:
         typer.echo(text, nl=not text.endswith("\n"))
         return
-    from rich.markdown import Markdown  # noqa: PLC0415 - only a terminal dresses it up
+    from fitgate.cli._markdown import DressedUp  # noqa: PLC0415 - only a terminal dresses it up
 
-    console.print(Markdown(text))
+    # Not cropped: a command that is longer than the line stays in one piece, and the terminal wraps it.
+    console.print(DressedUp(text), crop=False)

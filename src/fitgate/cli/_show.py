@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fitgate._words import plural
 from fitgate.cli._command import command
 from fitgate.cli._common import Json, Root, RunArgument, age_text, find_run, print_json, state_text, terminal
 from fitgate.cli._series import Series, series_of
@@ -86,7 +87,7 @@ def _curves(evidence: Any, metrics: Sequence[str], *, width: int, colour: bool) 
 
 def _head(run: Run, *, judged: bool) -> RenderableType:
     fit, attempts = run.info.fit, len(run.info.attempts)
-    far = [f"{fit.global_step} steps", f"{fit.epoch} epochs"] if fit else []
+    far = [f"{count} {plural(noun, count)}" for noun, count in (("step", fit.global_step), ("epoch", fit.epoch))] if fit else []
     again = [f"{attempts} attempts"] if attempts > 1 else []
     title = Text.assemble("  ", (run.id, "bold"), "  ", state_text(run.state), no_wrap=True, overflow="ignore")
     lines: list[RenderableType] = ["", title, "", labelled("began", ", ".join([f"{age_text(run.created)} ago", *far, *again]))]
@@ -118,7 +119,9 @@ def _table(series: Sequence[Series], *, width: int) -> RenderableType:
 def _lines(one: Series) -> RenderableType:
     best, at = _best(one)
     name = Text.assemble(one.name, ("  " + one.stage, "dim"), overflow="fold")
-    return Group(name, Padding(Text(f"{one.count} points, last {one.last:.4g}, best {best} at step {at}"), (0, 0, 0, 2)))
+    return Group(
+        name, Padding(Text(f"{one.count} {plural('point', one.count)}, last {one.last:.4g}, best {best} at step {at}"), (0, 0, 0, 2))
+    )
 
 
 def _best(one: Series) -> tuple[str, str]:

@@ -29,6 +29,7 @@ _SEEDS_WIDTH = 9.6
 _SEEDS_ROW = 0.32
 _FINISH_FROM = 0.5
 _FINISH_AT_MOST = 0.5
+_MARGIN = 0.08
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
@@ -60,21 +61,29 @@ def groups_svg(groups: Sequence[Group], limits: Limits | None = None) -> str:
     return _svg(lambda axes: _draw(axes, _group_strokes(groups), limits), SIZE, f"groups{limits}")
 
 
-def finish_of(curves: Sequence[Curve]) -> Limits | None:
-    """Where the second half of the curves lies, as limits of x and y; None where that is no closer look than the whole."""
+def finish_of(curves: Sequence[Curve], ringed: Point | None = None) -> Limits | None:
+    """Where the second half of the curves lies, as limits of x and y; None where that is no closer look than the whole.
+
+    All of that half is within: its lowest value may be the very one that won.
+
+    Args:
+        curves: those that are drawn.
+        ringed: the best point, which a thinned curve may pass by.
+    """
     if not curves:
         return None
     stop = max(float(curve.steps[-1]) for curve in curves)
     start = stop * _FINISH_FROM
     late = np.concatenate([part[curve.steps >= start] for curve in curves for part in (curve.values, curve.low, curve.high) if len(part)])
+    late = np.append(late, [ringed.value] if ringed is not None and ringed.global_step >= start else [])
     late = late[np.isfinite(late)]
     every = np.concatenate([curve.values for curve in curves])
     every = every[np.isfinite(every)]
     if len(late) < 4 or np.ptp(late) == 0 or np.ptp(late) > _FINISH_AT_MOST * np.ptp(every):  # noqa: PLR2004 - too few to be a curve
         return None
-    low, high = np.percentile(late, (2, 98))
-    margin = 0.12 * max(high - low, np.ptp(late) * 0.1)
-    return (start - 0.02 * (stop - start), stop + 0.03 * (stop - start)), (float(low - margin), float(max(high, late.max()) + margin))
+    low, high = float(late.min()), float(late.max())
+    margin = _MARGIN * (high - low)
+    return (start - 0.02 * (stop - start), stop + 0.03 * (stop - start)), (low - margin, high + margin)
 
 
 def seeds_svg(groups: Sequence[Group], metric: str) -> str:

@@ -12,10 +12,10 @@ from fitgate.compare._chart import COLOURED, DRAWN, Limits, colours_of, curves_s
 from fitgate.compare._columns import standing
 from fitgate.compare._hparams import is_seed
 from fitgate.compare._model import Comparison
-from fitgate.compare._record import Curve
+from fitgate.compare._record import Curve, Point
 from fitgate.compare._text import differences_text, groups_cells, headline, metric_text, unranked_text
 from fitgate.compare._thin import MOST_POINTS
-from fitgate.compare._words import duration, number, undated
+from fitgate.compare._words import counted, duration, number, undated
 from fitgate.report._text import margin_text, value_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def render_html(comparison: Comparison, check: BaselineCheck | None = None) -> s
     drawn = facts["ranked"][:DRAWN]
     page = {
         "headline": headline(comparison, check),
-        "curves": _whole_and_finish([row.series.curve for row in drawn], lambda limits: curves_svg(comparison, limits)),
+        "curves": _whole_and_finish(
+            [row.series.curve for row in drawn], lambda limits: curves_svg(comparison, limits), drawn[0].best if drawn else None
+        ),
         "bands": _whole_and_finish([g.curve for g in groups[:COLOURED] if g.curve], lambda limits: groups_svg(groups, limits)),
         "seeds": seeds_svg(groups, comparison.metric.name) if any(len(group.values) > 1 for group in groups) else "",
         "letters": {run_id: group.letter for group in groups for run_id in group.run_ids},
@@ -64,11 +66,11 @@ def render_markdown(comparison: Comparison, check: BaselineCheck | None = None) 
     )
 
 
-def _whole_and_finish(curves: Sequence[Curve], draw: Callable[[Limits | None], str]) -> list[tuple[str, str]]:
+def _whole_and_finish(curves: Sequence[Curve], draw: Callable[[Limits | None], str], ringed: Point | None = None) -> list[tuple[str, str]]:
     """The whole curves, and a closer look at their second half where that shows more."""
     if not curves:
         return []
-    finish = finish_of(curves)
+    finish = finish_of(curves, ringed)
     return [("all steps", draw(None)), *([("the second half, closer", draw(finish))] if finish else [])]
 
 
@@ -98,6 +100,7 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {
         "capitalise": lambda text: text[:1].upper() + text[1:],
+        "counted": counted,
         "duration": duration,
         "margin": margin_text,
         "md": markdown,

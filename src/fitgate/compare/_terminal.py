@@ -33,11 +33,11 @@ def print_comparison(comparison: Comparison, console: Console, check: BaselineCh
     """
     say = str if console.encoding.lower().startswith("utf") else _plain
     for part in _parts(comparison, console.width, most_rows, say):
-        # Lines of text are the terminal's to wrap: in a file, a line stays a line.
-        console.print(part, soft_wrap=not isinstance(part, Table))
+        # In a file, a line of text stays a line; a terminal would wrap it amid a word.
+        console.print(part, soft_wrap=not (isinstance(part, Table) or console.is_terminal))
     if check is not None:
         console.print()
-        console.print(Text(say(check.reason), style="bold red" if check.worse else "bold green"), soft_wrap=True)
+        console.print(Text(say(check.reason), style="bold red" if check.worse else "bold green"), soft_wrap=not console.is_terminal)
 
 
 def _parts(comparison: Comparison, width: int, most_rows: int, say: Say) -> Iterator[RenderableType]:
@@ -75,7 +75,7 @@ def _leaderboard(comparison: Comparison, rows: list[Row], width: int, say: Say) 
         table.add_row(*cells, style="bold green" if row.rank == 1 else "")
     yield table
     if left_out:
-        yield Text(f"no room for {', '.join(left_out)}; --json has all", style="dim")
+        yield Text(f"left out in {width} columns: {', '.join(left_out)}; a wider terminal shows more, and --json all", style="dim")
 
 
 def _groups(comparison: Comparison, say: Say) -> RenderableType:

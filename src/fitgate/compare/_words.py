@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from fitgate._words import plural
+
 __all__ = ["counted", "duration", "number", "undated"]
 
 _DATE = re.compile(r"-?\d{8}-\d{6}-")
@@ -16,7 +18,7 @@ def counted(count: int, noun: str) -> str:
         >>> counted(1, "run"), counted(3, "run")
         ('1 run', '3 runs')
     """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {plural(noun, count)}"
 
 
 def number(value: float | None) -> str:

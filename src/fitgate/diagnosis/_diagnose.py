@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import Diagnosis, Finding, NotEnough
+from fitgate.diagnosis._longer import without_longer
 from fitgate.diagnosis._read import goals_of, read_evidence
 from fitgate.diagnosis._suggest import suggest
 from fitgate.diagnosis._units import in_fractions
@@ -61,7 +62,7 @@ def diagnose_evidence(evidence: Evidence) -> Diagnosis:
     evidence = _without_warnings(in_fractions(evidence))
     outcomes = {rule.name: rule.look(evidence) for rule in RULES}
     found = [f for outcome in outcomes.values() if not isinstance(outcome, NotEnough) for f in outcome]
-    findings = tuple(sorted((f for f in found if not _explained(f, found)), key=_strength))
+    findings = without_longer(sorted((f for f in found if not _explained(f, found)), key=_strength))
     return Diagnosis(
         findings=findings,
         not_enough_data=tuple(name for name, outcome in outcomes.items() if isinstance(outcome, NotEnough)),

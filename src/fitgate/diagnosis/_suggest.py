@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fitgate.diagnosis._evidence import Evidence
 from fitgate.diagnosis._finding import Finding, Suggestion
 from fitgate.diagnosis._hparams import numbers_in
+from fitgate.diagnosis._longer import is_longer_in_vain
 
 __all__ = ["suggest"]
 
@@ -57,10 +58,12 @@ def suggest(findings: Sequence[Finding], evidence: Evidence) -> tuple[Suggestion
         In the order of the findings.
     """
     chosen: dict[str, Suggestion] = {}
+    # Of a run that was stopped, how long it was is not how long it was to be.
+    keeps_length = not evidence.ended or is_longer_in_vain(findings)
     for finding in findings:
         for kind, factor in _changes(finding):
-            if kind == "length" and not evidence.ended:
-                continue  # how long it was is not how long it was to be
+            if kind == "length" and keeps_length:
+                continue
             for name, value in _parameters(kind, evidence.hparams):
                 fitting = min(factor, _MOST_DROPOUT / value) if kind == "dropout" and value else factor
                 if name not in chosen and _changes_it(kind, value, factor, fitting):

@@ -13,7 +13,7 @@ from fitgate.gate._grammar import Champion
 from fitgate.gate._judge import decision_as_dict, judge, metrics_at
 from fitgate.gate._margin import margin
 from fitgate.gate._rounding import settled
-from fitgate.gate._threshold import ARTIFACT, LIGHTNING_SUFFIX, Threshold, parse_thresholds
+from fitgate.gate._threshold import ARTIFACT, LIGHTNING_SUFFIX, Threshold, is_relative, parse_thresholds
 
 __all__ = [
     "ARTIFACT",
@@ -34,6 +34,7 @@ __all__ = [
     "decision_as_dict",
     "evaluate",
     "ineligible",
+    "is_relative",
     "judge",
     "margin",
     "metrics_at",

@@ -119,6 +119,19 @@ class Threshold:
         return written(self.metric, self.op, self.value, (*confident, *kind, *(["warn"] if self.warn else [])))
 
 
+def is_relative(text: str) -> bool:
+    """Whether a threshold, as gate.json has its text, has a bound that depends on the champion.
+
+    Example:
+        >>> is_relative("val_loss <= champion * 1.5"), is_relative("val_loss <= 0.3 (warn)")
+        (True, False)
+    """
+    try:
+        return Threshold.parse(text).is_relative
+    except ThresholdError:  # by a later version's grammar
+        return False
+
+
 def parse_thresholds(thresholds: Iterable[str | Threshold]) -> tuple[Threshold, ...]:
     """Read a list of thresholds, texts and typed ones mixed.
 

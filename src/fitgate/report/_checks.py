@@ -12,7 +12,7 @@ from fitgate.diagnosis import Curve, Evidence, Goal, goals_of_checks
 from fitgate.diagnosis._names import on_validation_data
 from fitgate.gate import DIFFERS, beside_checks
 from fitgate.report._model import CheckRow
-from fitgate.report._text import apart_text, exact
+from fitgate.report._text import apart_text, bound_text
 
 __all__ = ["check_rows", "headline_of"]
 
@@ -58,7 +58,9 @@ def headline_of(verdict: str | None, rows: Sequence[CheckRow], reasons: Sequence
 
 
 def _missed(row: CheckRow) -> str:
-    needed = "" if row.required is None else f"; {_WORDS.get(row.op, row.op)} {exact(row.required)} is needed"
+    needed = (
+        "" if row.required is None else f"; {_WORDS.get(row.op, row.op)} {bound_text(row.required, row.threshold, row.value)} is needed"
+    )
     if row.non_finite is not None:
         return f"{row.metric} is {row.non_finite}{needed}."
     if row.value is None:

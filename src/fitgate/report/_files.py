@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from fitgate._command_line import shown_path
 from fitgate.errors import StoreError
 from fitgate.gate import read_gate_file
 from fitgate.store import Run
@@ -53,13 +53,12 @@ def sibling(run: Run, run_id: str) -> Run | None:
     return Run(fs, path.rsplit("/", 1)[0], read_run_info(fs.cat_file(path), path))
 
 
-def root_of(run: Run) -> str:
-    """The store's root, as one would type it: relative to the working folder where it lies in it."""
+def root_of(run: Run, *, within: str | None = None) -> str:
+    """The store's root, as one would type it in the folder `within` (None: the working folder): relative where it lies in it."""
     fs, parent = run.fs, run.path.rsplit("/", 1)[0]
     if "file" not in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
         return str(fs.unstrip_protocol(parent))
-    relative = os.path.relpath(parent)
-    return parent if relative.startswith(os.pardir) else relative
+    return shown_path(parent, within=within)
 
 
 def _has_values(run: Run, names: list[str] | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fitgate.diagnosis import Diagnosis
 from fitgate.gate import Judged, Verdict, beside_checks
+from fitgate.report._text import change_text
 from fitgate.summary import alone_text, judged_text
 
 __all__ = ["Change", "Changes", "Chart", "CheckRow", "Line", "Mark", "Report", "Reproduce", "RunFacts"]
@@ -161,6 +162,11 @@ class Changes:
     hparams: tuple[Change, ...] = ()
     same_hparams: int = 0
     metrics: tuple[Change, ...] = ()
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether some metric is shown with what this run gained or lost."""
+        return any(change_text(row.this, other) for row in self.metrics for other in (row.previous, row.champion))
 
 
 @dataclass(frozen=True, kw_only=True)

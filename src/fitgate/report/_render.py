@@ -7,9 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fitgate._markdown import markdown
+from fitgate._words import plural
 from fitgate.report._model import Report
 from fitgate.report._plot import svg_of
-from fitgate.report._text import apart_text, change_text, exact, margin_text, number_text, rule_title, sparkline, value_text
+from fitgate.report._text import apart_text, bound_text, change_text, exact, margin_text, number_text, rule_title, sparkline, value_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -41,11 +42,13 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {
         "apart": apart_text,
+        "bound": bound_text,
         "change": change_text,
         "exact": exact,
         "margin": margin_text,
         "md": markdown,
         "number": number_text,
+        "plural": plural,
         "quoted": shlex.quote,
         "spark": sparkline,
         "title_of": rule_title,

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["apart_text", "change_text", "exact", "margin_text", "number_text", "rule_title", "sparkline", "value_text"]
+from fitgate._digits import apart
+from fitgate.gate import is_relative
+
+__all__ = ["apart_text", "bound_text", "change_text", "exact", "margin_text", "number_text", "rule_title", "sparkline", "value_text"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -30,9 +33,17 @@ def apart_text(value: float | None, bound: float | None) -> str:
         >>> apart_text(0.7531234, 0.8), apart_text(0.79999123, 0.8)
         ('0.7531', '0.79999')
     """
-    if value is None or bound is None or value == bound:
-        return number_text(value)
-    return next((text for digits in range(4, 17) if float(text := f"{value:.{digits}g}") != bound), repr(value))
+    return number_text(None) if value is None else apart(value, bound)
+
+
+def bound_text(bound: float | None, threshold: str, *values: float | None) -> str:
+    """What a threshold needs: a bound as it was written, one that follows from the champion in as many digits as the values beside it.
+
+    Example:
+        >>> bound_text(0.8, "acc >= 0.8", 0.7531), bound_text(0.17108366, "loss <= champion * 1.5", 0.1152, None)
+        ('0.8', '0.1711')
+    """
+    return exact(bound) if bound is None or not is_relative(threshold) else apart(bound, *values)
 
 
 def exact(value: float | None) -> str:

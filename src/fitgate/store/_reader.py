@@ -46,7 +46,9 @@ class Store:
         return sorted(found, key=lambda run: (run.created, run.id), reverse=True)
 
     def run(self, run: str) -> Run:
-        """A run by its id, a unique prefix of one, its name (the newest of that name), or `latest`.
+        """A run by its id, its name (the newest of that name), `latest`, or a unique beginning or end of an id.
+
+        An end starts at a word: `quiet-otter`, and `otter`, are ends of `wide-20261123-084001-quiet-otter`.
 
         Raises:
             RunNotFoundError: none goes by that, or several do.
@@ -61,10 +63,13 @@ class Store:
         exact = [r for r in runs if r.id == run] or [r for r in runs if r.name == run]
         if exact:
             return exact[0]
-        prefixed = [r for r in runs if run and r.id.startswith(run)]
-        if len(prefixed) == 1:
-            return prefixed[0]
-        message = f"{self.root!r} has {_what_instead(run, runs, prefixed)}"
+        meant, what = [r for r in runs if run and r.id.startswith(run)], "begin with"
+        if not meant:
+            meant, what = [r for r in runs if run and r.id.endswith(f"-{run}")], "end in"
+        if len(meant) == 1:
+            return meant[0]
+        several = f"several runs that {what} {run!r}: {', '.join(r.id for r in meant)}"
+        message = f"{self.root!r} has {several if meant else _what_instead(run, runs)}"
         raise RunNotFoundError(message)
 
     def latest(self) -> Run:
@@ -88,9 +93,7 @@ class Store:
         return Run(self._fs, folder, read_run_info(data, path))
 
 
-def _what_instead(run: str, runs: Sequence[Run], prefixed: Sequence[Run]) -> str:
-    if prefixed:
-        return f"several runs that begin with {run!r}: {', '.join(r.id for r in prefixed)}"
+def _what_instead(run: str, runs: Sequence[Run]) -> str:
     if not runs:
         return f"no runs yet, so none is {run!r}"
     return f"no run {run!r}; the newest are {', '.join(r.id for r in runs[:3])}"

@@ -7,6 +7,7 @@ import numpy as np
 from fitgate.diagnosis._evidence import Evidence, Floats, Goal
 from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule, Severity
 from fitgate.diagnosis._hparams import train_mode_note, train_mode_reasons
+from fitgate.diagnosis._longer import LONGER_OR_RATE
 from fitgate.diagnosis._names import ACCURACY
 from fitgate.diagnosis._pairs import Pair, pairs, still_falling, windowed_train
 from fitgate.diagnosis._smooth import number
@@ -76,8 +77,8 @@ def _finding(evidence: Evidence, goal: Goal, pair: Pair) -> Finding | None:
             "gap": shown(abs(train - validation)),
             "note": train_mode_note(evidence.hparams),
         },
-        summary=f"The model does not reach {goal.text} on its own training data: {number(shown(train))} there, {number(shown(validation))} in validation.",
-        try_=("A larger model, or less regularisation", "Train longer, or with a higher learning rate"),
+        summary=f"The model does not reach {goal.text} on its own training data: {number(shown(train))} there, {number(shown(validation))} in validation (means of the last {LAST} validations, and of training before each).",
+        try_=("A larger model, or less regularisation", LONGER_OR_RATE),
     )
 
 
