@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -123,7 +124,7 @@ def test_what_is_piped_has_no_colours_and_survives_any_encoding(root: Path, enco
 
 def test_a_closed_pipe_ends_quietly(root: Path) -> None:
     """`fitgate runs | head -c 1` leaves no traceback."""
-    command = f"{sys.executable} -m fitgate runs {root} | head -c 1"
+    command = f"{shlex.join([sys.executable, '-m', 'fitgate', 'runs', str(root)])} | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S607 - whichever bash
     assert done.stderr == ""
 
