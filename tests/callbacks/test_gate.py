@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,17 @@ def test_mistakes_end_before_training(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="2 ModelCheckpoints"):
         _fit(tmp_path, ["val_acc >= 0.8"], ModelCheckpoint(tmp_path / "other", monitor="val_acc", mode="min"))
+
+
+def test_a_forgotten_metrics_callback_is_told_once_with_what_to_add() -> None:
+    """One error, not a second one from the hook that Lightning calls for the first."""
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[GateCallback(["a > 1"])])
+    with pytest.raises(ValueError, match="MetricsCallback") as caught:
+        trainer.fit(Scripted(), _loader())
+    told = "".join(traceback.format_exception(caught.value))
+    assert told.count("ValueError: ") == 1
+    assert "During handling" not in told
+    assert 'from fitgate.callbacks import MetricsCallback, then callbacks=[MetricsCallback("runs"), …]' in str(caught.value)
 
 
 def test_the_callbacks_alone_load_no_file_lock() -> None:
