@@ -100,6 +100,24 @@ def test_wrong_use_is_exit_code_2(arguments: list[str], root: Path, invoke: Any)
     assert invoke(*arguments, *where).exit_code == 2
 
 
+def test_a_root_in_its_place_can_be_given_as_an_option_too(root: Path, tmp_path: Path, invoke: Any) -> None:
+    """As the commands take it that have a RUN in that place; the same twice is once, and two that differ are wrong use."""
+    publish_version(tmp_path / "deploy" / "digits")
+    for command, where, other in (
+        (["runs", "--json"], root, tmp_path),
+        (["tensorboard", "--rebuild"], root, tmp_path),
+        (["models", "--json"], tmp_path / "deploy", tmp_path),
+    ):
+        placed = invoke(*command, where)
+        assert placed.exit_code == 0
+        for arguments in (["--root", where], [where, "--root", where]):
+            done = invoke(*command, *arguments)
+            assert (done.exit_code, done.stdout) == (0, placed.stdout)
+        both = invoke(*command, where, "--root", other)
+        assert (both.exit_code, both.stdout) == (2, "")
+        assert "only one can be meant" in both.stderr
+
+
 def test_a_damaged_run_is_named_in_one_line_and_the_others_are_listed(root: Path, invoke: Any) -> None:
     """A broken run.json must not hide the rest."""
     (root / "net-20261123-080000-old-owl" / "run.json").write_text("{")
