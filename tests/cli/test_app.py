@@ -72,7 +72,7 @@ def test_the_version_is_the_packages(invoke: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs", "nowhere"], "there is no store at 'nowhere'"),
+        (["runs", "nowhere"], "no runs are recorded in 'nowhere': there is no such folder; train with MetricsCallback, or point to"),
         (["show", "nobody"], "has no run 'nobody'; the newest are net-20261123-100000-glad-hen"),
         (["show", "net-2026"], "several runs that begin with 'net-2026'"),
         (["show", "latest", "-m", "val_ac"], "nobody has logged 'val_ac'; did you mean val_acc"),

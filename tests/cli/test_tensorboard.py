@@ -238,7 +238,7 @@ def test_no_store_no_tensorboard(invoke: Any) -> None:
     """One line, before anything is started."""
     done = invoke("tensorboard", "nowhere", "--port", "6007")
     assert done.exit_code == 2
-    assert "no store at 'nowhere'" in done.stderr
+    assert "no runs are recorded in 'nowhere'" in done.stderr
 
 
 def test_options_alone_leave_the_root_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Any) -> None:

@@ -122,7 +122,7 @@ def test_models_lists_everything_and_what_is_wrong(release: Release, model_dir: 
     assert (two.live, dict(two.metrics), two.run_id) == (True, {"val_acc": 0.9, "loss": 0.5}, "run")
     assert dict(two.gated) == {"val_acc": 0.9}
     assert two.size == sum((model_dir / "2" / file).stat().st_size for file in two.files)
-    with pytest.raises(RegistryError, match="is no folder"):
+    with pytest.raises(RegistryError, match="there is no such folder"):
         models(model_dir / "nowhere")
 
 

@@ -56,6 +56,9 @@ def what_it_is(folder: Path) -> Folder | None:
 def no_model(folder: Path) -> str:
     """Why a folder that has no versions can't be a model's, for a message."""
     if not folder.is_dir():
-        return f"{folder} is no folder; expected a model's folder, such as deploy/model"
+        return (
+            f"{folder} is no folder; expected a model's folder: GateCallback makes DIRPATH/MODEL_NAME when a model passes its thresholds, "
+            "and `fitgate models DIRPATH` lists those there are"
+        )
     found = what_it_is(folder)
     return found.told if found is not None else f"{folder} holds no versions; expected a model's folder, such as deploy/model"
