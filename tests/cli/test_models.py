@@ -129,6 +129,9 @@ def test_promote_and_rollback_move_current(deploy: Path, told: Any) -> None:
     assert (moved["version"], moved["previous"]) == (3, 1)
     assert told("rollback", model) == f"{model}: version 2 is live; before it was 3.\n"
     assert "has no version 9; it has 1, 2, 3" in told("promote", model, "9", code=2)
+    for words in ("two", "1.0", ""):
+        told_of = told("promote", model, words, code=2)
+        assert told_of == f"fitgate: {model} has no version {words!r}; a version is a whole number; it has 1, 2, 3\n"
     (model / "1" / "model.bin").write_bytes(b"")
     assert "1 is not what was published: model.bin" in told("promote", model, "1", code=2)
     assert "is not what was published: model.bin" in told("rollback", model, code=2)

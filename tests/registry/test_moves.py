@@ -41,7 +41,7 @@ def test_rollback_goes_back_step_by_step_and_is_remembered(release: Release, mod
         release(accuracy)
     assert rollback(model_dir).version == 2
     assert rollback(model_dir).version == 1
-    with pytest.raises(RegistryError, match="nothing to go back to"):
+    with pytest.raises(RegistryError, match=r"only the first is left, that of version 1; .* makes another one live: 2, 3"):
         rollback(model_dir)
     assert promote(model_dir, 3, why="fixed").previous == 1
     assert rollback(model_dir).version == 1
@@ -52,6 +52,13 @@ def test_rollback_goes_back_step_by_step_and_is_remembered(release: Release, mod
     assert live is not None
     assert live.metrics == {"val_acc": 0.8, "loss": 0.5}
     assert release(0.99) == 4
+
+
+def test_the_only_version_has_nothing_to_go_back_to(release: Release, model_dir: Path) -> None:
+    """And there is no other one to name."""
+    release(0.8)
+    with pytest.raises(RegistryError, match=r"only the first is left, that of version 1$"):
+        rollback(model_dir)
 
 
 def test_a_number_is_never_given_twice(release: Release, model_dir: Path) -> None:
