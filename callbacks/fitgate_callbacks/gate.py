@@ -40,7 +40,8 @@ class GateCallback(Callback):
 
     On `deploy` the weights are exported, loaded again, compared and published as the next version under
     `dirpath/model_name`; on `improve` nothing is. Either way gate.json in the run's folder has every check. A fit that had
-    nothing left to do changes nothing: the decision of the fit before stands. Weights that are live already are not published again.
+    nothing left to do changes nothing: the decision of the fit before stands. A resumed fit whose best checkpoint is the one that is
+    live already publishes nothing again; a new run that passes is a new version, also with the same weights.
 
     Args:
         thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one. `artifact.size_mb`, `artifact.parameters`,
