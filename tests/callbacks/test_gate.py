@@ -46,8 +46,10 @@ def _loader() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.randn(20, 4, generator=generator), torch.arange(20) % 3), batch_size=4)
 
 
-def _fit(tmp_path: Path, thresholds: list[str], *extra: Any, checkpoint: bool = True, **options: Any) -> tuple[GateCallback, pl.Trainer]:
-    gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net")
+def _fit(
+    tmp_path: Path, thresholds: list[str], *extra: Any, checkpoint: bool = True, allow: tuple[str, ...] = (), **options: Any
+) -> tuple[GateCallback, pl.Trainer]:
+    gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net", allow=allow)
     keep = [ModelCheckpoint(tmp_path / "ckpt", monitor="val_acc", mode="max")] if checkpoint else []
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 3, "logger": False, **options}
     trainer = pl.Trainer(
@@ -139,6 +141,19 @@ def test_trials_of_the_code_are_not_judged(tmp_path: Path, options: dict[str, An
     assert gate.decision is not None
     assert gate.decision.verdict == "improve"
     assert any(reason.startswith(rule) for reason in gate.decision.reasons)
+
+
+def test_a_fast_dev_run_says_that_and_shows_how_far_it_came(tmp_path: Path) -> None:
+    """One reason beside the checks: that a trial saves no checkpoint and validates on one batch is no further one."""
+    gate, _ = _fit(tmp_path, ["val_acc >= 0.99"], fast_dev_run=True)
+    assert gate.decision is not None
+    trial, missed = gate.decision.reasons
+    assert trial == "fast_dev_run: this was a trial of the code, not a training"
+    assert missed == "val_acc >= 0.99: got 0.7, misses by 0.29"
+    assert gate.decision.judged.checkpoint is None
+    allowed, _ = _fit(tmp_path, ["val_acc >= 0.5"], allow=("fast_dev_run", "limit_val_batches"), fast_dev_run=True)
+    assert allowed.decision is not None
+    assert allowed.decision.reasons[0].endswith("saved no checkpoint: fast_dev_run switches checkpoints off")
 
 
 def test_a_misspelt_metric_is_warned_about_after_the_first_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,8 +18,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 coolname.replace_random(random.SystemRandom())
 _UNFIT_WORDS = (
     # of people: where they come from, what they love, how they look, feel and believe
-    "aboriginal bald blond chubby crazy curvy daffy daft devout emotional fanatic fat gay girlish hairy heretic hysterical illegal",
-    "imported liberal lumpy macho married meek military mutant native naughty notorious orthodox petite primitive psychedelic pygmy",
+    "aboriginal bald berserk blond chubby crazy curvy daffy daft devout emotional fanatic fat gay girlish hairy heretic hysterical",
+    "illegal imported liberal lumpy macho married meek military mutant native naughty notorious orthodox petite primitive psychedelic pygmy",
     "radical righteous sexy shapeless skinny stereotyped straight swinging unnatural woodoo",
     # a reproach, or with a second meaning
     "aggressive annoying arrogant belligerent cocky demonic kickass loutish manipulative meaty sarcastic sloppy snobbish sticky tacky",
