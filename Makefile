@@ -13,8 +13,14 @@ setup: .venv/ready ## make .venv with exact versions (once; again when they chan
 
 # Made again only when the dependencies change, so that a second call is quick.
 .venv/ready: pyproject.toml constraints.txt
-	@echo "Setting up .venv: a minute or two, once."
+	@echo "Setting up .venv, once; how many minutes that takes is up to the network."
+	@echo "  1/4 a virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "  2/4 PyTorch, by far the largest part"
+	@$(PIP) torch
+	@echo "  3/4 what fitgate itself needs: Lightning, pyarrow, TensorBoard, …"
+	@$(PIP) --editable .
+	@echo "  4/4 what the demo and the tests need: scikit-learn, ONNX, pytest, other readers and loggers to compare with, …"
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 

@@ -131,12 +131,13 @@ def choose_checkpoint(trainer: Trainer, which: Any) -> ChosenCheckpoint:  # noqa
         ValueError: there are several ModelCheckpoints, the one given is not among the trainer's callbacks, or `"last"` is
             wanted of one that keeps none.
     """
+    trial = bool(getattr(trainer, "fast_dev_run", False))
     callbacks: list[Any] = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
     if not isinstance(which, str):
         if not any(callback is which for callback in callbacks):
             message = "GateCallback: the ModelCheckpoint given as checkpoint= is not among the trainer's callbacks; add it there"
             raise ValueError(message)
-        return _chosen(which, "best")
+        return _chosen(which, "best", trial=trial)
     if which not in ("best", "last"):
         return ChosenCheckpoint(which, by_path=True)
     if len(callbacks) > 1:
@@ -146,25 +147,26 @@ def choose_checkpoint(trainer: Trainer, which: Any) -> ChosenCheckpoint:  # noqa
             "GateCallback(…, checkpoint=that_one)"
         )
         raise ValueError(message)
-    return _chosen(callbacks[0], which) if callbacks else ChosenCheckpoint(None)
+    return _chosen(callbacks[0], which, trial=trial) if callbacks else ChosenCheckpoint(None)
 
 
-def _chosen(callback: Any, which: str) -> ChosenCheckpoint:  # noqa: ANN401
+def _chosen(callback: Any, which: str, *, trial: bool) -> ChosenCheckpoint:  # noqa: ANN401
     name = f"{type(callback).__name__}(monitor={callback.monitor!r})"
     mode = callback.mode if callback.monitor else None
     score = callback.best_model_score
     problem = None
+    not_due = "fast_dev_run switches checkpoints off" if trial else "none was due before the end of fit"
     if which == "last":
         if not callback.save_last:
             message = f"GateCallback(checkpoint='last') needs a ModelCheckpoint that keeps the last one; {name} has save_last={callback.save_last!r}"
             raise ValueError(message)
         path = callback.last_model_path
         if not path:
-            problem = f"{name} saved no last checkpoint: none was due before the end of fit"
+            problem = f"{name} saved no last checkpoint: {not_due}"
     else:
         path = callback.best_model_path
         if not path:
-            why = "save_top_k=0 keeps none" if callback.save_top_k == 0 else "none was due before the end of fit"
+            why = "save_top_k=0 keeps none" if callback.save_top_k == 0 else not_due
             problem = f"{name} saved no checkpoint: {why}"
         elif callback.monitor and score is not None and not torch.isfinite(torch.as_tensor(score)):
             problem = f"{name} never saw a finite value, so its best checkpoint is not the best of anything"

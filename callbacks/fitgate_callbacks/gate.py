@@ -40,7 +40,8 @@ class GateCallback(Callback):
 
     On `deploy` the weights are exported, loaded again, compared and published as the next version under
     `dirpath/model_name`; on `improve` nothing is. Either way gate.json in the run's folder has every check. A fit that had
-    nothing left to do changes nothing: the decision of the fit before stands. Weights that are live already are not published again.
+    nothing left to do changes nothing: the decision of the fit before stands. A resumed fit whose best checkpoint is the one that is
+    live already publishes nothing again; a new run that passes is a new version, also with the same weights.
 
     Args:
         thresholds: conditions such as `"val_acc >= 0.8"`, or `Threshold`s; at least one. `artifact.size_mb`, `artifact.parameters`,
@@ -182,15 +183,15 @@ class GateCallback(Callback):
 
         Of an error before the first step nothing is written or printed here: run.json says that the fit failed, and why.
         """
-        if trainer.state.fn != "fit":
-            return
+        metrics = self._find_metrics(trainer)
+        if trainer.state.fn != "fit" or metrics is None:
+            return  # without a record there was no fit: `setup` has said so
         if self.version is not None:
             what = f"{type(exception).__name__}: {exception}".rstrip(": ")
             folder = self._settings.model_dir
             _log.warning("GateCallback: version %d of %s is live, although something failed afterwards: %s", self.version, folder, what)
             return
         self._drop_staged()
-        metrics = self._metrics(trainer)
         recorder = metrics.end_fit(trainer, exception)
         if not trainer.is_global_zero or recorder is None or recorder.info.state not in ("failed", "interrupted"):
             return  # nothing began, and what stands on record is of a fit before; or this one has been judged
@@ -305,9 +306,16 @@ class GateCallback(Callback):
             raise ValueError(message)
 
     @staticmethod
-    def _metrics(trainer: Trainer) -> MetricsCallback:
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set in Trainer.__init__
-            if isinstance(callback, MetricsCallback):
-                return callback
-        message = "GateCallback judges what MetricsCallback records, and there is none: callbacks=[MetricsCallback(), GateCallback([…])]"
-        raise ValueError(message)
+    def _find_metrics(trainer: Trainer) -> MetricsCallback | None:
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set in Trainer.__init__
+        return next((callback for callback in callbacks if isinstance(callback, MetricsCallback)), None)
+
+    def _metrics(self, trainer: Trainer) -> MetricsCallback:
+        found = self._find_metrics(trainer)
+        if found is None:
+            message = (
+                "GateCallback judges what MetricsCallback records, and this Trainer has none; add one: "
+                'from fitgate.callbacks import MetricsCallback, then callbacks=[MetricsCallback("runs"), …]'
+            )
+            raise ValueError(message)
+        return found

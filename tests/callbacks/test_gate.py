@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ def _loader() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.randn(20, 4, generator=generator), torch.arange(20) % 3), batch_size=4)
 
 
-def _fit(tmp_path: Path, thresholds: list[str], *extra: Any, checkpoint: bool = True, **options: Any) -> tuple[GateCallback, pl.Trainer]:
-    gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net")
+def _fit(
+    tmp_path: Path, thresholds: list[str], *extra: Any, checkpoint: bool = True, allow: tuple[str, ...] = (), **options: Any
+) -> tuple[GateCallback, pl.Trainer]:
+    gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net", allow=allow)
     keep = [ModelCheckpoint(tmp_path / "ckpt", monitor="val_acc", mode="max")] if checkpoint else []
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 3, "logger": False, **options}
     trainer = pl.Trainer(
@@ -140,6 +143,19 @@ def test_trials_of_the_code_are_not_judged(tmp_path: Path, options: dict[str, An
     assert any(reason.startswith(rule) for reason in gate.decision.reasons)
 
 
+def test_a_fast_dev_run_says_that_and_shows_how_far_it_came(tmp_path: Path) -> None:
+    """One reason beside the checks: that a trial saves no checkpoint and validates on one batch is no further one."""
+    gate, _ = _fit(tmp_path, ["val_acc >= 0.99"], fast_dev_run=True)
+    assert gate.decision is not None
+    trial, missed = gate.decision.reasons
+    assert trial == "fast_dev_run: this was a trial of the code, not a training"
+    assert missed == "val_acc >= 0.99: got 0.7, misses by 0.29"
+    assert gate.decision.judged.checkpoint is None
+    allowed, _ = _fit(tmp_path, ["val_acc >= 0.5"], allow=("fast_dev_run", "limit_val_batches"), fast_dev_run=True)
+    assert allowed.decision is not None
+    assert allowed.decision.reasons[0].endswith("saved no checkpoint: fast_dev_run switches checkpoints off")
+
+
 def test_a_misspelt_metric_is_warned_about_after_the_first_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With the nearest name."""
     gate, _ = _fit(tmp_path, ["val_ac >= 0.8"])
@@ -162,6 +178,17 @@ def test_mistakes_end_before_training(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="2 ModelCheckpoints"):
         _fit(tmp_path, ["val_acc >= 0.8"], ModelCheckpoint(tmp_path / "other", monitor="val_acc", mode="min"))
+
+
+def test_a_forgotten_metrics_callback_is_told_once_with_what_to_add() -> None:
+    """One error, not a second one from the hook that Lightning calls for the first."""
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[GateCallback(["a > 1"])])
+    with pytest.raises(ValueError, match="MetricsCallback") as caught:
+        trainer.fit(Scripted(), _loader())
+    told = "".join(traceback.format_exception(caught.value))
+    assert told.count("ValueError: ") == 1
+    assert "During handling" not in told
+    assert 'from fitgate.callbacks import MetricsCallback, then callbacks=[MetricsCallback("runs"), …]' in str(caught.value)
 
 
 def test_the_callbacks_alone_load_no_file_lock() -> None:

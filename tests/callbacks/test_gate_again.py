@@ -180,6 +180,18 @@ def test_weights_that_are_live_already_are_not_published_again(tmp_path: Path, c
     assert len((tmp_path / "deploy" / "net" / "history.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_new_run_with_the_same_weights_is_a_new_version(tmp_path: Path) -> None:
+    """Only a fit that goes on from a checkpoint publishes nothing twice: versions say which run they come from."""
+    weights = []
+    for version in (1, 2):
+        pl.seed_everything(0)
+        gate, _ = fit(tmp_path, best(tmp_path, f"ckpt-{version}"))
+        assert gate.version == version
+        weights.append((tmp_path / "deploy" / "net" / str(version) / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert manifest(tmp_path, 1)["source"]["run_id"] != manifest(tmp_path, 2)["source"]["run_id"]
+
+
 @pytest.mark.parametrize(("other", "threshold", "verdict"), [(0.3, "val_acc >= 0.8", "deploy"), (0.99, "val_acc >= 0.95", "improve")])
 def test_what_was_validated_between_two_fits_is_of_neither(tmp_path: Path, other: float, threshold: str, verdict: str) -> None:
     """`trainer.validate` of other weights, at the step of the checkpoint that the resumed fit still ships: its own value is judged."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import DataLoader
 from typer.testing import CliRunner
@@ -171,7 +171,9 @@ class SpoiltLater(Scripted):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = super().training_step(batch, batch_idx)
-        return loss * float("nan") if self.current_epoch == 2 else loss
+        loss = loss * float("nan") if self.current_epoch == 2 else loss
+        self.log("train_loss", loss)
+        return loss
 
 
 def test_a_deploy_says_that_its_training_was_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,10 +182,30 @@ def test_a_deploy_says_that_its_training_was_not_finite(tmp_path: Path, capsys: 
     assert gate.decision is not None
     assert gate.decision.verdict == "deploy"
     (warning,) = gate.decision.warnings
-    assert warning == "in training loss is nan at step 11, after the judged one; 5 of its 15 values are no numbers"
+    assert (
+        warning
+        == "in training, 5 of 15 values of loss were NaN or infinite, the first at step 11, after the judged step 10; so were some of train_loss"
+    )
     assert gate_file(tmp_path)["warnings"] == [warning]
-    assert "! in training loss is nan" in capsys.readouterr().out
+    assert "! in training, 5 of 15 values of loss" in capsys.readouterr().out
     for thresholds in ([], ["-t", "val_acc >= 0.5"]):
         done = CliRunner().invoke(app, ["gate", "latest", *thresholds, "--root", str(tmp_path / "runs"), "--json"])
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["warnings"] == [warning]
+
+
+def test_a_training_that_was_not_finite_is_forbidden_by_watching_its_loss(tmp_path: Path) -> None:
+    """As docs/judging.md says: EarlyStopping on the training loss ends it there, and a fit that ended so is an improve; a threshold on it does nothing."""
+    bounded, _ = fit(tmp_path, best(tmp_path), thresholds=["val_acc >= 0.8", "train_loss <= 100"], module=SpoiltLater())
+    assert bounded.decision is not None
+    assert bounded.decision.verdict == "deploy"
+    stop = EarlyStopping("train_loss", patience=10**6)
+    watched, _ = fit(tmp_path, best(tmp_path, "watched"), stop, module=SpoiltLater())
+    assert watched.decision is not None
+    (reason,) = watched.decision.reasons
+    assert reason.startswith("non_finite_stop: ")
+    assert "train_loss" in reason
+    with pytest.raises(RuntimeError, match="returned nan values"):
+        fit(tmp_path, best(tmp_path, "anomaly"), module=SpoiltLater(), detect_anomaly=True)
+    assert latest(tmp_path).state == "failed"
+    assert published(tmp_path) == ["1", "CURRENT", "history.jsonl"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -71,7 +72,7 @@ def test_the_version_is_the_packages(invoke: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs", "nowhere"], "there is no store at 'nowhere'"),
+        (["runs", "nowhere"], "no runs are recorded in 'nowhere': there is no such folder; train with MetricsCallback, or point to"),
         (["show", "nobody"], "has no run 'nobody'; the newest are net-20261123-100000-glad-hen"),
         (["show", "net-2026"], "several runs that begin with 'net-2026'"),
         (["show", "latest", "-m", "val_ac"], "nobody has logged 'val_ac'; did you mean val_acc"),
@@ -99,6 +100,24 @@ def test_wrong_use_is_exit_code_2(arguments: list[str], root: Path, invoke: Any)
     assert invoke(*arguments, *where).exit_code == 2
 
 
+def test_a_root_in_its_place_can_be_given_as_an_option_too(root: Path, tmp_path: Path, invoke: Any) -> None:
+    """As the commands take it that have a RUN in that place; the same twice is once, and two that differ are wrong use."""
+    publish_version(tmp_path / "deploy" / "digits")
+    for command, where, other in (
+        (["runs", "--json"], root, tmp_path),
+        (["tensorboard", "--rebuild"], root, tmp_path),
+        (["models", "--json"], tmp_path / "deploy", tmp_path),
+    ):
+        placed = invoke(*command, where)
+        assert placed.exit_code == 0
+        for arguments in (["--root", where], [where, "--root", where]):
+            done = invoke(*command, *arguments)
+            assert (done.exit_code, done.stdout) == (0, placed.stdout)
+        both = invoke(*command, where, "--root", other)
+        assert (both.exit_code, both.stdout) == (2, "")
+        assert "only one can be meant" in both.stderr
+
+
 def test_a_damaged_run_is_named_in_one_line_and_the_others_are_listed(root: Path, invoke: Any) -> None:
     """A broken run.json must not hide the rest."""
     (root / "net-20261123-080000-old-owl" / "run.json").write_text("{")
@@ -123,7 +142,7 @@ def test_what_is_piped_has_no_colours_and_survives_any_encoding(root: Path, enco
 
 def test_a_closed_pipe_ends_quietly(root: Path) -> None:
     """`fitgate runs | head -c 1` leaves no traceback."""
-    command = f"{sys.executable} -m fitgate runs {root} | head -c 1"
+    command = f"{shlex.join([sys.executable, '-m', 'fitgate', 'runs', str(root)])} | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S607 - whichever bash
     assert done.stderr == ""
 

@@ -79,7 +79,9 @@ def test_models_names_what_it_can_not_read(deploy: Path, told: Any) -> None:
     assert "letters no version is live" in text
     assert "CURRENT can't be read" in text
     assert "val_acc 0.8" in text
-    assert told("models", deploy / "none", code=2).startswith(f"fitgate: {deploy / 'none'} is no folder")
+    assert told("models", deploy / "none", code=2).startswith(
+        f"fitgate: no models are deployed in '{deploy / 'none'}': there is no such folder; GateCallback makes it"
+    )
     (deploy / "digits" / "nothing").mkdir()
     assert "No models in" in told("models", deploy / "digits" / "nothing")
 
@@ -109,7 +111,8 @@ def test_a_folder_of_another_kind_is_told_with_the_command_for_it(command: str, 
         deploy / "digits" / "1": f"is one version of a model: fitgate verify {deploy / 'digits'}",
         root: f"is a store of runs: fitgate runs {root}",
         deploy / "digits" / "1" / "extra": "holds no versions; expected a model's folder, such as deploy/model",
-        deploy / "nowhere": "is no folder; expected a model's folder, such as deploy/model",
+        deploy / "nowhere": "is no folder; expected a model's folder: GateCallback makes DIRPATH/MODEL_NAME when a model passes its "
+        "thresholds, and `fitgate models DIRPATH` lists those there are",
     }.items():
         assert told(command, folder, *more, code=2) == f"fitgate: {folder} {what}\n"
 
@@ -142,6 +145,9 @@ def test_promote_and_rollback_move_current(deploy: Path, told: Any) -> None:
     assert (moved["version"], moved["previous"]) == (3, 1)
     assert told("rollback", model) == f"{model}: version 2 is live; before it was 3.\n"
     assert "has no version 9; it has 1, 2, 3" in told("promote", model, "9", code=2)
+    for words in ("two", "1.0", ""):
+        told_of = told("promote", model, words, code=2)
+        assert told_of == f"fitgate: {model} has no version {words!r}; a version is a whole number; it has 1, 2, 3\n"
     (model / "1" / "model.bin").write_bytes(b"")
     assert "1 is not what was published: model.bin" in told("promote", model, "1", code=2)
     assert "is not what was published: model.bin" in told("rollback", model, code=2)

@@ -1,6 +1,7 @@
 """The summary at the end of a fit."""
 
 import io
+import shlex
 import shutil
 import sysconfig
 from dataclasses import replace
@@ -103,9 +104,9 @@ def test_a_command_can_be_run_whether_the_environment_is_active_or_not(monkeypat
     monkeypatch.setenv("PATH", str(scripts))
     assert command_line("fitgate", "show", "a run") == "fitgate show 'a run'"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert command_line("fitgate", "runs").split()[0] == str(scripts / "fitgate")
+    assert shlex.split(command_line("fitgate", "runs")) == [str(scripts / "fitgate"), "runs"]
     shutil.copy(scripts / "fitgate", tmp_path / "fitgate")
-    assert command_line("fitgate", "runs").split()[0] == str(scripts / "fitgate")
+    assert shlex.split(command_line("fitgate", "runs")) == [str(scripts / "fitgate"), "runs"]
     monkeypatch.chdir(scripts.parent)
     assert command_line("fitgate", "runs") == "bin/fitgate runs"
     assert command_line("no-such-script", "x") == "no-such-script x"

@@ -238,7 +238,7 @@ def test_no_store_no_tensorboard(invoke: Any) -> None:
     """One line, before anything is started."""
     done = invoke("tensorboard", "nowhere", "--port", "6007")
     assert done.exit_code == 2
-    assert "no store at 'nowhere'" in done.stderr
+    assert "no runs are recorded in 'nowhere'" in done.stderr
 
 
 def test_options_alone_leave_the_root_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Any) -> None:
@@ -247,11 +247,17 @@ def test_options_alone_leave_the_root_as_it_is(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
-    for arguments in (["--", "--reload_interval", "5"], ["--reload_interval", "5"], ["--port", "1", "runs", "--reload_interval=5"]):
+    for arguments in (
+        ["--", "--reload_interval", "5"],
+        ["--reload_interval", "5"],
+        ["--port", "1", "runs", "--reload_interval=5"],
+        ["--root", "runs", "--reload_interval", "5"],
+    ):
         invoke("tensorboard", *arguments)
     rest = [arguments[arguments.index("--logdir") :] for arguments in started]
     assert rest == [
         ["--logdir", "runs", "--reload_interval", "5"],
         ["--logdir", "runs", "--reload_interval", "5"],
         ["--logdir", "runs", "--port", "1", "--reload_interval=5"],
+        ["--logdir", "runs", "--reload_interval", "5"],
     ]

@@ -276,3 +276,17 @@ def test_names_are_not_read_as_markup() -> None:
     )
     assert "[red]x" in stream.getvalue()
     assert "[b]lr [/] → [i]" in stream.getvalue()
+
+
+def test_what_a_loop_returns_is_short_at_a_prompt() -> None:
+    """Without reports and checks: which rounds, how each ended, and what was published."""
+    decision = fitgate.evaluate(["val_acc >= 0.9"], {"val_acc": 0.95})
+    rounds = (
+        Round(number=0, run_id="a", error="ValueError: no", report={"findings": ["…"] * 1000}),
+        Round(number=1, run_id="b", decision=decision, version=3),
+    )
+    assert repr(Rounds(rounds=rounds, ended="deployed")) == (
+        "Rounds(ended='deployed', rounds=(Round(0, 'a', 'failed'), Round(1, 'b', 'deploy', version=3)))"
+    )
+    failed = Rounds(rounds=rounds[:1], ended="failed", error=ValueError("no"))
+    assert repr(failed) == "Rounds(ended='failed', rounds=(Round(0, 'a', 'failed')), error=ValueError('no'))"

@@ -41,7 +41,7 @@ def test_rollback_goes_back_step_by_step_and_is_remembered(release: Release, mod
         release(accuracy)
     assert rollback(model_dir).version == 2
     assert rollback(model_dir).version == 1
-    with pytest.raises(RegistryError, match="nothing to go back to"):
+    with pytest.raises(RegistryError, match=r"only the first is left, that of version 1; .* makes another one live: 2, 3"):
         rollback(model_dir)
     assert promote(model_dir, 3, why="fixed").previous == 1
     assert rollback(model_dir).version == 1
@@ -52,6 +52,13 @@ def test_rollback_goes_back_step_by_step_and_is_remembered(release: Release, mod
     assert live is not None
     assert live.metrics == {"val_acc": 0.8, "loss": 0.5}
     assert release(0.99) == 4
+
+
+def test_the_only_version_has_nothing_to_go_back_to(release: Release, model_dir: Path) -> None:
+    """And there is no other one to name."""
+    release(0.8)
+    with pytest.raises(RegistryError, match=r"only the first is left, that of version 1$"):
+        rollback(model_dir)
 
 
 def test_a_number_is_never_given_twice(release: Release, model_dir: Path) -> None:
@@ -122,7 +129,7 @@ def test_models_lists_everything_and_what_is_wrong(release: Release, model_dir: 
     assert (two.live, dict(two.metrics), two.run_id) == (True, {"val_acc": 0.9, "loss": 0.5}, "run")
     assert dict(two.gated) == {"val_acc": 0.9}
     assert two.size == sum((model_dir / "2" / file).stat().st_size for file in two.files)
-    with pytest.raises(RegistryError, match="is no folder"):
+    with pytest.raises(RegistryError, match="there is no such folder"):
         models(model_dir / "nowhere")
 
 

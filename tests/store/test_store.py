@@ -65,6 +65,18 @@ def test_wrong_values_name_the_metric_and_what_came(tmp_path: Path, name: str, v
     assert fitgate.Store(str(tmp_path)).latest().metrics().num_rows == 0
 
 
+@pytest.mark.parametrize("what", [[1], None, [("loss", 0.5)], 0.5, "loss", [0] * 100_000])
+def test_metrics_that_are_no_mapping_are_refused_in_words(tmp_path: Path, what: Any) -> None:
+    """What came, and what is expected; also of a run that has ended, and without all of a long list."""
+    with fitgate.start_run(tmp_path) as run:
+        for _ in range(2):
+            with pytest.raises(TypeError, match=rf"must be a mapping of names to values .*, got {type(what).__name__}: ") as caught:
+                run.log_metrics(what, step=0)
+            assert len(str(caught.value)) < 150
+            run.close()
+    assert fitgate.Store(str(tmp_path)).latest().metrics().num_rows == 0
+
+
 @pytest.mark.parametrize(("step", "told"), [(2**63, "at most 9223372036854775807"), (-(2**63) - 1, "negative"), (10**30, "at most")])
 def test_steps_that_the_files_can_not_hold_are_refused(tmp_path: Path, step: int, told: str) -> None:
     """Beyond 64 bits on either side; the last that fits is kept to the bit."""

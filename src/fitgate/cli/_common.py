@@ -15,9 +15,23 @@ from fitgate._files import encode_json
 from fitgate.errors import RunNotFoundError, StoreError
 from fitgate.store import Run, Store
 
-__all__ = ["Json", "Root", "RootArgument", "RunArgument", "age_text", "check_is_store", "find_run", "print_json", "state_text", "terminal"]
+__all__ = [
+    "Json",
+    "Root",
+    "RootArgument",
+    "RootOption",
+    "RunArgument",
+    "age_text",
+    "check_is_store",
+    "find_run",
+    "one_root",
+    "print_json",
+    "state_text",
+    "terminal",
+]
 
 _STATE_STYLES = {"deployed": "green", "improve": "yellow", "running": "cyan", "failed": "red", "interrupted": "red", "lost": "red"}
+DEFAULT_ROOT = "runs"
 PIPED_WIDTH = 160
 """Columns of what is piped, where no terminal says how many there are: enough that ids stay whole."""
 
@@ -28,9 +42,29 @@ RunArgument = Annotated[
         help="An id, a unique beginning of one or end of one ('quiet-otter'), a name (the newest run of that name), or 'latest'.",
     ),
 ]
-RootArgument = Annotated[str, typer.Argument(metavar="[ROOT]", help="The store: a folder or any fsspec URL.")]
+RootArgument = Annotated[
+    str | None, typer.Argument(metavar="[ROOT]", help=f"The store: a folder or any fsspec URL. Default: {DEFAULT_ROOT}.")
+]
+RootOption = Annotated[str | None, typer.Option("--root", metavar="ROOT", help="The same, as other commands take it.")]
+"""Beside a positional root, for hands that are used to the other commands; `one_root` says which is meant."""
 Root = Annotated[str, typer.Option("--root", metavar="ROOT", help="The store: a folder or any fsspec URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def one_root(argument: str | None, option: str | None, default: str = DEFAULT_ROOT) -> str:
+    """The root that is meant, of a command that takes it in its place and as `--root`.
+
+    Raises:
+        typer.BadParameter: both are given, and differ.
+
+    Example:
+        >>> one_root(None, None), one_root("a", None), one_root(None, "b"), one_root("c", "c")
+        ('runs', 'a', 'b', 'c')
+    """
+    if argument is not None and option is not None and argument != option:
+        message = f"{argument!r} is given too, and only one can be meant"
+        raise typer.BadParameter(message, param_hint=f"--root {option}")
+    return next((root for root in (argument, option) if root is not None), default)
 
 
 def find_run(root: str, run: str) -> Run:

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from fitgate._width import least_width
 from fitgate.cli._command import command
-from fitgate.cli._common import Json, age_text, print_json, terminal
+from fitgate.cli._common import Json, age_text, one_root, print_json, terminal
 from fitgate.errors import RegistryError
 from fitgate.registry import Model, ModelVersion, what_it_is
 from fitgate.registry import models as deployed
 
+DEFAULT_ROOT = "deploy"
 MOST_METRICS = 3
 _INDENT = 2
 _FACTS_INDENT = 9
@@ -27,16 +28,20 @@ _LEAST_METRICS = 24
 
 @command("fitgate models\nfitgate models deploy --json")
 def models(
-    deploy_root: Annotated[str, typer.Argument(metavar="[DEPLOY_ROOT]", help="The folder that the models' folders are in.")] = "deploy",
+    deploy_root: Annotated[
+        str | None, typer.Argument(metavar="[DEPLOY_ROOT]", help=f"The folder that the models' folders are in. Default: {DEFAULT_ROOT}.")
+    ] = None,
     *,
+    root_option: Annotated[str | None, typer.Option("--root", metavar="DEPLOY_ROOT", help="The same, as an option.")] = None,
     json: Json = False,
 ) -> None:
     """List every model and version, with metrics, and which version is live.
 
     Nothing is verified here: that is `fitgate verify`.
 
-    Exit codes: 0; 2 when there is no such folder, or it is a store of runs.
+    Exit codes: 0; 2 when there is no such folder, it is a store of runs, or DEPLOY_ROOT and --root differ.
     """
+    deploy_root = one_root(deploy_root, root_option, DEFAULT_ROOT)
     found = deployed(deploy_root)
     if not found and (what := what_it_is(Path(deploy_root))):
         message = f"there are no models in {deploy_root}: {what.told}"

@@ -12,7 +12,7 @@ from fitgate.cli._command import command
 from fitgate.cli._common import Json, print_json
 from fitgate.cli._verify import ModelDir
 from fitgate.errors import RegistryError
-from fitgate.registry import Current, read_current
+from fitgate.registry import Current, no_version, read_current
 from fitgate.registry import promote as promote_version
 
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For history.jsonl.")]
@@ -21,7 +21,7 @@ Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For history.jso
 @command('fitgate promote deploy/digits 3\nfitgate promote deploy/digits 3 --why "the fix for wet roads"')
 def promote(
     model_dir: ModelDir,
-    version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="One of the model's versions.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The number of one of the model's versions, such as 3.")],
     *,
     why: Why = "promoted by hand",
     json: Json = False,
@@ -30,10 +30,14 @@ def promote(
 
     Exit codes: 0; 2 when there is no such version, or a file of it is off: nothing is changed then.
     """
+    try:
+        number = int(version)
+    except ValueError:
+        raise RegistryError(no_version(Path(model_dir), version)) from None
     before = None
     with suppress(RegistryError):  # a damaged CURRENT is written anew
         before = read_current(Path(model_dir))
-    current = promote_version(model_dir, version, why=why)
+    current = promote_version(model_dir, number, why=why)
     print_move(model_dir, current, json=json, moved=current != before)
 
 

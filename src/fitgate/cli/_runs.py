@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fitgate.cli._command import command
-from fitgate.cli._common import Json, RootArgument, age_text, check_is_store, print_json, state_text, terminal
+from fitgate.cli._common import Json, RootArgument, RootOption, age_text, check_is_store, one_root, print_json, state_text, terminal
 from fitgate.errors import StoreError
 from fitgate.store import Run, Store
 
@@ -44,8 +44,9 @@ class Row:
 
 @command("fitgate runs\nfitgate runs s3://bucket/runs --json")
 def runs(
-    root: RootArgument = "runs",
+    root: RootArgument = None,
     *,
+    root_option: RootOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=0, help="How many, newest first; 0 for all. Default: 20, with --json all.")
     ] = None,
@@ -56,8 +57,9 @@ def runs(
     A run that was killed is lost: its run.json says running, and nobody has written it for five minutes.
     A damaged file is named in a warning, and all other runs are listed as ever.
 
-    Exit codes: 0; 2 when there is no such store, or it is a deploy root.
+    Exit codes: 0; 2 when there is no such store, it is a deploy root, or ROOT and --root differ.
     """
+    root = one_root(root, root_option)
     found = Store(root).runs()
     if not found:
         check_is_store(root)

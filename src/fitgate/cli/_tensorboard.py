@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fitgate.cli._command import command
-from fitgate.cli._common import check_is_store
+from fitgate.cli._common import RootOption, check_is_store, one_root
 from fitgate.errors import StoreError
 from fitgate.store import Store
 
@@ -25,17 +25,18 @@ def tensorboard(
         typer.Argument(metavar="[ROOT] [ARGS]", help="The store, then whatever `tensorboard --help` lists."),
     ] = None,
     *,
+    root_option: RootOption = None,
     port: Annotated[int | None, typer.Option(help="Where to listen; TensorBoard's own default is 6006.")] = None,
     host: Annotated[str | None, typer.Option(help="On which address; TensorBoard's own default is localhost.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Remake every run's event files from Parquet, and stop.")] = False,
 ) -> None:
     """Start TensorBoard on a store.
 
-    It shows each run under its id, also while it trains, and ends with Ctrl-C. Exit codes: TensorBoard's own; 2 when there is no such store, or
-    a run's events can't be remade, which is told after those of all others are.
+    It shows each run under its id, also while it trains, and ends with Ctrl-C. Exit codes: TensorBoard's own; 2 when there is no such store, ROOT
+    and --root differ, or a run's events can't be remade, which is told after those of all others are.
     """
     given = list(arguments or ())
-    root = given.pop(0) if given and not given[0].startswith("-") else "runs"
+    root = one_root(given.pop(0) if given and not given[0].startswith("-") else None, root_option)
     store = Store(root)
     check_is_store(root)
     if rebuild:

@@ -48,7 +48,7 @@ def diagnose(
         ...         run.log_metric("loss", loss, step)
         >>> finding, = diagnose(fitgate.Store(root).latest()).findings
         >>> finding.rule, finding.severity, finding.steps, finding.summary
-        ('non_finite', 'problem', (3, 3), 'loss is inf at step 3 after 2.3, 4.1, 9.7; 1 of its 4 values are no numbers.')
+        ('non_finite', 'problem', (3, 3), 'loss is inf at step 3 after 2.3, 4.1, 9.7; 1 of its 4 values is NaN or infinite.')
     """
     return diagnose_evidence(read_evidence(run, goals_of(thresholds, champion), classes=classes))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fitgate.diagnosis._names import is_loss_like, on_validation_data
 from fitgate.diagnosis._read import curves_of
-from fitgate.diagnosis.rules._non_finite import in_words, non_finite
+from fitgate.diagnosis.rules._non_finite import non_finite
 from fitgate.store import Run
 
 __all__ = ["training_warnings"]
@@ -29,7 +29,7 @@ def training_warnings(run: Run, judged_step: int | None) -> tuple[str, ...]:
         ...     for step, loss in enumerate([2.3, 1.9, float("nan"), 1.5]):
         ...         run.log_metric("loss", loss, step)
         >>> training_warnings(fitgate.Store(root).latest(), 1)
-        ('in training loss is nan at step 2, after the judged one; 1 of its 4 values are no numbers',)
+        ('in training, 1 of 4 values of loss was NaN or infinite, the first at step 2, after the judged step 1',)
     """
     names = [name for _, name in run.last_values(stage="train") if is_loss_like(name) and not on_validation_data(name, "train")]
     bad = non_finite(curves_of(run.metrics(names, "train")).values()) if names else []
@@ -37,8 +37,9 @@ def training_warnings(run: Run, judged_step: int | None) -> tuple[str, ...]:
         return ()
     first, *others = bad
     step = int(first.global_step[first.bad[0]])
-    when = "" if judged_step is None else ", after the judged one" if step > judged_step else ", on the way to the judged one"
-    more = f"; so {'is' if len(others) == 1 else 'are'} {', '.join(c.name for c in others[:_MOST_NAMES])}" if others else ""
+    when = "" if judged_step is None else f", {'after' if step > judged_step else 'on the way to'} the judged step {judged_step}"
+    more = f"; so were some of {', '.join(c.name for c in others[:_MOST_NAMES])}" if others else ""
     if len(others) > _MOST_NAMES:
         more += f" and {len(others) - _MOST_NAMES} more"
-    return (f"in training {in_words(first, when)}{more}",)
+    often = f"{len(first.bad)} of {len(first)} values of {first.name} {'was' if len(first.bad) == 1 else 'were'}"
+    return (f"in training, {often} NaN or infinite, the first at step {step}{when}{more}",)

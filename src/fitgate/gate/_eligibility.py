@@ -34,14 +34,18 @@ def ineligible(facts: FitFacts, *, lost_points: int = 0, allow: Sequence[str] = 
         ()
         >>> ineligible(FitFacts(global_step=8, steps=8, limit_val_batches=1))
         ('limit_val_batches=1: the validation did not see all its data',)
+        >>> ineligible(FitFacts(global_step=1, steps=1, limit_val_batches=1, fast_dev_run=True))
+        ('fast_dev_run: this was a trial of the code, not a training',)
     """
     reasons = []
     if facts.interrupted:
         reasons.append(f"interrupted: the fit was stopped by {facts.interrupted}")
     if facts.failed:
         reasons.append(f"failed: the fit ended in {facts.failed}")
+    if facts.fast_dev_run and "fast_dev_run" not in allow:
+        # This one says it all: that it validates on one batch, and saves no checkpoint, is what a trial is.
+        return (*reasons, "fast_dev_run: this was a trial of the code, not a training")
     rules = {
-        "fast_dev_run": (facts.fast_dev_run, "fast_dev_run: this was a trial of the code, not a training"),
         # 1 == 1.0 in Python: one batch is not all of them.
         "limit_val_batches": (
             isinstance(facts.limit_val_batches, int) or facts.limit_val_batches != 1.0,

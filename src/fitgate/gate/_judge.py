@@ -65,6 +65,8 @@ def judge(
     elif run.info.fit is None and not run.info.by_hand:
         reasons = ("no fit of this run came to its end: all it holds is of a validation or a test",)
     checkpoint = facts.checkpoint
+    if facts.fast_dev_run and "fast_dev_run" not in allow and checkpoint is not None and checkpoint.global_step is None:
+        checkpoint = None  # a trial saves none, which is no fault of the user's: shown is how far it came
     if run.info.by_hand:
         judged = Judged(source="the last value of each metric, logged by hand")
     elif run.info.fit is None:

@@ -44,7 +44,7 @@ def complaint(built: object, earlier: Sequence[weakref.ref[Any]]) -> TypeError |
     if gate_of(trainer) is None:
         return ValueError(
             "fit_until_deployed: the trainer has no GateCallback, so nothing would be judged: "
-            "callbacks=[MetricsCallback(), GateCallback([…])]"
+            'from fitgate.callbacks import GateCallback, MetricsCallback, then callbacks=[MetricsCallback("runs"), GateCallback([…])]'
         )
     return None
 

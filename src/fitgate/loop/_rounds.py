@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,7 +14,7 @@ __all__ = ["Ended", "Round", "Rounds"]
 Ended = Literal["deployed", "max_rounds", "failed", "interrupted"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Round:
     """One fit of the loop.
 
@@ -39,6 +40,11 @@ class Round:
     error: str | None = None
     interrupted: bool = False
 
+    def __repr__(self) -> str:
+        # Without the report and every check: a round is printed at a prompt.
+        published = f", version={self.version}" if self.version is not None else ""
+        return f"Round({self.number}, {self.run_id!r}, {self.verdict!r}{published})"
+
     @property
     def verdict(self) -> str:
         """The verdict of a round that came to its end; else `interrupted` or `failed`."""
@@ -47,7 +53,7 @@ class Round:
         return self.decision.verdict if self.decision is not None and self.error is None else "failed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Rounds:
     """All rounds of a loop, and why it ended.
 
@@ -60,6 +66,10 @@ class Rounds:
     rounds: tuple[Round, ...]
     ended: Ended
     error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        raised = f", error={reprlib.repr(self.error)}" if self.error is not None else ""
+        return f"Rounds(ended={self.ended!r}, rounds=({', '.join(map(repr, self.rounds))}){raised})"
 
     @property
     def deployed(self) -> bool:

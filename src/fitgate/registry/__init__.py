@@ -12,7 +12,7 @@ Example:
 """
 
 from fitgate.registry._current import Current, Move, read_current, read_history
-from fitgate.registry._folders import what_it_is
+from fitgate.registry._folders import no_version, what_it_is
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
@@ -41,6 +41,7 @@ __all__ = [
     "model",
     "models",
     "new_staging",
+    "no_version",
     "promote",
     "publish",
     "read_current",

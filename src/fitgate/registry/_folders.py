@@ -10,7 +10,7 @@ from typing import Literal
 from fitgate.registry._layout import CURRENT, MANIFEST, version_numbers
 from fitgate.store._run_file import RUN_FILE
 
-__all__ = ["Folder", "is_model", "no_model", "what_it_is"]
+__all__ = ["Folder", "is_model", "no_model", "no_version", "what_it_is"]
 
 
 def is_model(folder: Path) -> bool:
@@ -56,6 +56,18 @@ def what_it_is(folder: Path) -> Folder | None:
 def no_model(folder: Path) -> str:
     """Why a folder that has no versions can't be a model's, for a message."""
     if not folder.is_dir():
-        return f"{folder} is no folder; expected a model's folder, such as deploy/model"
+        return (
+            f"{folder} is no folder; expected a model's folder: GateCallback makes DIRPATH/MODEL_NAME when a model passes its thresholds, "
+            "and `fitgate models DIRPATH` lists those there are"
+        )
     found = what_it_is(folder)
     return found.told if found is not None else f"{folder} holds no versions; expected a model's folder, such as deploy/model"
+
+
+def no_version(folder: Path, version: object) -> str:
+    """Why something is none of a model's versions, and which there are, for a message."""
+    numbers = version_numbers(folder)
+    if not numbers:
+        return no_model(folder)
+    what = "" if isinstance(version, int) else "; a version is a whole number"
+    return f"{folder} has no version {version!r}{what}; it has {', '.join(map(str, numbers))}"

@@ -65,7 +65,10 @@ def models(deploy_root: str | os.PathLike[str] = "deploy") -> tuple[Model, ...]:
     """
     root = Path(deploy_root)
     if not root.is_dir():
-        message = f"{root} is no folder; expected a deploy root, such as deploy"
+        message = (
+            f"no models are deployed in {str(root)!r}: there is no such folder; GateCallback makes it when a model passes its thresholds, "
+            "or point to the folder given as its dirpath (in the terminal with --root)"
+        )
         raise RegistryError(message)
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and is_model(p))
     return tuple(model(folder) for folder in folders)

@@ -9,7 +9,7 @@ from pathlib import Path
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._current import Current, live_before, point_to, read_current, read_history, set_aside_damaged, whole_history
-from fitgate.registry._folders import no_model
+from fitgate.registry._folders import no_model, no_version
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._publish import next_number
 from fitgate.registry._staging import locked, remove_stale
@@ -58,10 +58,8 @@ def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "prom
         RegistryError: there is no such version, or one of its files is not what was published.
     """
     folder = Path(model_dir)
-    numbers = version_numbers(folder)
-    if version not in numbers:
-        message = f"{folder} has no version {version}; it has {', '.join(map(str, numbers))}" if numbers else no_model(folder)
-        raise RegistryError(message)
+    if version not in version_numbers(folder):
+        raise RegistryError(no_version(folder, version))
     with locked(folder):
         verify_version(version_dir(folder, version))
         live = _whole_and_live(folder, version)
@@ -77,23 +75,23 @@ def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "prom
 def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by hand") -> Current:
     """Make the version live that was so before the live one was promoted, once every file of it is verified.
 
-    Called again it goes back one further. History is kept: a rollback is one line more in it.
+    Called again it goes back one further: each rollback undoes the latest promote that no rollback has undone. History is kept: a rollback is one line more in it.
 
     Returns:
         What `CURRENT` says now.
 
     Raises:
-        RegistryError: nothing was live before, or the version is not what was published.
+        RegistryError: no promote but the first is left to undo, or the version is not what was published.
     """
     folder = Path(model_dir)
     if read_current(folder) is None:
         message = f"{folder} has no live version to go back from" if version_numbers(folder) else no_model(folder)
         raise RegistryError(message)
     with locked(folder):
-        target = live_before(whole_history(folder, read_current(folder)))
+        history = whole_history(folder, read_current(folder))
+        target = live_before(history)
         if target is None:
-            message = f"{folder} has nothing to go back to: no other version was live before this one"
-            raise RegistryError(message)
+            raise RegistryError(_nothing_to_undo(folder, history[-1].version))
         found = check_version(version_dir(folder, target)) if version_dir(folder, target).is_dir() else [(".", "is missing")]
         if found:
             whole = [n for n in version_numbers(folder) if not check_version(version_dir(folder, n))]
@@ -104,6 +102,15 @@ def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by ha
         current = point_to(folder, target, what="rollback", why=why)
         write_config(folder, target)
     return current
+
+
+def _nothing_to_undo(model_dir: Path, live: int) -> str:
+    others = [str(number) for number in version_numbers(model_dir) if number != live]
+    instead = f"; fitgate promote {model_dir} VERSION makes another one live: {', '.join(others)}" if others else ""
+    return (
+        f"{model_dir} has nothing to go back to: each rollback undoes the latest promote that still counts, and only the first is left, "
+        f"that of version {live}{instead}"
+    )
 
 
 def _whole_and_live(model_dir: Path, version: int) -> Current | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import shutil
 import threading
 import time
@@ -89,7 +90,14 @@ class ManualRun:
         self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Record several values; all or none. In a forked child nothing is recorded, and a warning says so once."""
+        """Record several values; all or none. In a forked child nothing is recorded, and a warning says so once.
+
+        Raises:
+            TypeError: `metrics` is no mapping; else as `log_metric`.
+        """
+        if not callable(getattr(metrics, "items", None)):
+            message = f"metrics must be a mapping of names to values such as {{'accuracy': 0.9}}, got {type(metrics).__name__}: {reprlib.repr(metrics)}"
+            raise TypeError(message)
         self._check_open(metrics)
         if self._process.is_forked and metrics:
             self._process.tell(next(iter(metrics)), self.id)

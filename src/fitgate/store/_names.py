@@ -10,12 +10,26 @@ import coolname
 
 from fitgate.errors import StoreError
 
-__all__ = ["check_run_id", "new_run_id"]
+__all__ = ["UNFIT", "check_run_id", "new_run_id"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 # Names must not follow the seed of a training, or two runs with one seed would get one name;
 # and drawing them must not move the training's random numbers.
 coolname.replace_random(random.SystemRandom())
+_UNFIT_WORDS = (
+    # of people: where they come from, what they love, how they look, feel and believe
+    "aboriginal bald berserk blond chubby crazy curvy daffy daft devout emotional fanatic fat gay girlish hairy heretic hysterical",
+    "illegal imported liberal lumpy macho married meek military mutant native naughty notorious orthodox petite primitive psychedelic pygmy",
+    "radical righteous sexy shapeless skinny stereotyped straight swinging unnatural woodoo",
+    # a reproach, or with a second meaning
+    "aggressive annoying arrogant belligerent cocky demonic kickass loutish manipulative meaty sarcastic sloppy snobbish sticky tacky",
+    "talkative uncovered uppish uptight",
+    # beasts that people are called, to hurt them
+    "ape baboon beaver bonobo booby bustard chimpanzee cougar cow cuckoo gorilla hippo hog hyena leech loon macaque mongrel monkey",
+    "orangutan pig rat shrew skunk slug snake stallion swine vulture weasel whale worm",
+)
+UNFIT = frozenset(word for line in _UNFIT_WORDS for word in line.split())
+"""Words of the library's that a run's name does without: it is read out in meetings and stands in reports, and nobody chose it."""
 
 
 def new_run_id(name: str | None = None, now: datetime | None = None) -> str:
@@ -26,9 +40,16 @@ def new_run_id(name: str | None = None, now: datetime | None = None) -> str:
         'digits-20261123-084001-'
     """
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
-    slug = coolname.generate_slug(2)
+    slug = "-".join(_fit_words())
     prefix = _UNSAFE.sub("-", name).strip("-.") if name else ""
     return f"{prefix}-{stamp}-{slug}" if prefix else f"{stamp}-{slug}"
+
+
+def _fit_words() -> list[str]:
+    """An adjective and an animal; drawn again where one of them could offend."""
+    while not UNFIT.isdisjoint(words := coolname.generate(2)):
+        pass
+    return words
 
 
 def check_run_id(run_id: object) -> str:

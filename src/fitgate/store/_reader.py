@@ -30,7 +30,10 @@ class Store:
         self.root = os.fspath(root)
         self._fs, self._path = fsspec.core.url_to_fs(self.root)
         if not self._fs.isdir(self._path):
-            message = f"there is no store at {self.root!r}: no such folder"
+            message = (
+                f"no runs are recorded in {self.root!r}: there is no such folder; train with MetricsCallback, "
+                "or point to another folder (in the terminal with --root)"
+            )
             raise StoreError(message)
 
     def runs(self) -> list[Run]:

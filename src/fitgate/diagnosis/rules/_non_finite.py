@@ -9,7 +9,7 @@ from fitgate.diagnosis._finding import NOT_ENOUGH, Finding, Outcome, Rule
 from fitgate.diagnosis._names import is_loss_like
 from fitgate.diagnosis._smooth import number
 
-__all__ = ["RULE", "in_words", "non_finite"]
+__all__ = ["RULE", "non_finite"]
 
 BEFORE = 5
 """How many values before the first bad one are shown."""
@@ -36,12 +36,6 @@ def non_finite(curves: Iterable[Curve]) -> list[Curve]:
     return sorted((c for c in curves if len(c.bad)), key=lambda c: (int(c.global_step[c.bad[0]]), c.stage != "train", c.name))
 
 
-def in_words(curve: Curve, where: str = "") -> str:
-    """The first value of a curve that is no number, and how many there are; `where` follows the step."""
-    first = int(curve.bad[0])
-    return f"{curve.name} is {curve.value[first]} at step {curve.global_step[first]}{where}; {len(curve.bad)} of its {len(curve)} values are no numbers"
-
-
 def _finding(curve: Curve, also: list[str]) -> Finding:
     index = int(curve.bad[0])
     step = int(curve.global_step[index])
@@ -62,7 +56,8 @@ def _finding(curve: Curve, also: list[str]) -> Finding:
             "of": len(curve),
             "also": also,
         },
-        summary=f"{in_words(curve, led)}.",
+        summary=f"{curve.name} is {curve.value[index]} at step {step}{led}; {len(curve.bad)} of its {len(curve)} values "
+        f"{'is' if len(curve.bad) == 1 else 'are'} NaN or infinite.",
         try_=(
             "Lower the learning rate, or warm it up"
             if grew or not len(before)
