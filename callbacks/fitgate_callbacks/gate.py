@@ -154,18 +154,12 @@ class GateCallback(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Try the example, now that every hook before the first step has run; later warn of a metric that nobody has logged."""
         self._try_example(trainer, pl_module)
-        names = self._metrics(trainer).names
-        if (
-            self._warned
-            or not trainer.is_global_zero
-            or trainer.current_epoch == 0
-            or not names
-            or (trainer.enable_validation and "validate" not in names)
-        ):
-            return
-        self._warned = True
-        for warning in unknown_metrics(self._settings.thresholds, names):
-            _log.warning("GateCallback: %s", warning)
+        if trainer.current_epoch > 0:  # only now has the module logged all that it logs at the end of an epoch
+            self._warn_of_unknown(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Warn after a fit of one epoch too."""
+        self._warn_of_unknown(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, and stage what will ship. One verdict, or one error, on all ranks."""
@@ -238,6 +232,15 @@ class GateCallback(Callback):
         self._staged = self._earlier = None
         self._nothing_trained = False
         self.decision, self.version, self.report, self.run_dir = None, None, None, None
+
+    def _warn_of_unknown(self, trainer: Trainer) -> None:
+        """Once, as soon as what a whole epoch logs is known: of thresholds on what nobody has logged."""
+        names = self._metrics(trainer).names
+        if self._warned or not trainer.is_global_zero or not names or (trainer.enable_validation and "validate" not in names):
+            return
+        self._warned = True
+        for warning in unknown_metrics(self._settings.thresholds, names):
+            _log.warning("GateCallback: %s", warning)
 
     def _judge_and_stage(
         self, trainer: Trainer, module: LightningModule, disagreeing: Mapping[int, str]

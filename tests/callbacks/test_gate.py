@@ -87,9 +87,41 @@ def test_the_best_epoch_is_judged_and_shipped(tmp_path: Path) -> None:
         assert hashlib.sha256((version / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
     assert {e["path"] for e in manifest["files"]} == {p.name for p in version.iterdir()} - {"manifest.json"}
     assert manifest["source"]["global_step"] == 10
+    best_file = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    assert manifest["source"]["sha256"] == hashlib.sha256(best_file.read_bytes()).hexdigest()
     assert [entry["name"] for entry in manifest["hparams"]["converted"]] == ["data"]
     assert json.loads((tmp_path / "deploy" / "net" / "CURRENT").read_bytes())["version"] == 1
     assert _state(tmp_path) == "deployed"
+
+
+def test_the_manifest_tells_which_code_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit as git has it, and whether anything was changed since."""
+    code = tmp_path / "code"
+    code.mkdir()
+    monkeypatch.chdir(code)
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
+        return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S607 - the user's git
+
+    git("init", "--quiet")
+    (code / "train.py").write_text("pass")
+    git("add", "train.py")
+    git("commit", "--quiet", "--message", "first")
+    for number, dirty in enumerate((False, True), start=1):
+        _fit(tmp_path, ["val_acc >= 0.8"])
+        manifest = json.loads((tmp_path / "deploy" / "net" / str(number) / "manifest.json").read_bytes())
+        assert manifest["git"] == {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+        (code / "train.py").write_text("changed")
+
+
+@pytest.mark.parametrize("text", ["val_acc => 0.8", "val_acc", "0.8 <= acc <= 1", "__import__('os') >= 1"])
+def test_a_wrong_threshold_is_an_error_before_any_training(text: str) -> None:
+    """As soon as the callback is made: it shows the text that came and a right one."""
+    with pytest.raises(fitgate.ThresholdError) as caught:
+        GateCallback(["val_loss <= 1", text])
+    assert text in str(caught.value)
+    assert ">= 0.8" in str(caught.value)
 
 
 def test_the_end_of_fit_is_judged_without_a_model_checkpoint(tmp_path: Path) -> None:
@@ -156,9 +188,18 @@ def test_a_fast_dev_run_says_that_and_shows_how_far_it_came(tmp_path: Path) -> N
     assert allowed.decision.reasons[0].endswith("saved no checkpoint: fast_dev_run switches checkpoints off")
 
 
-def test_a_misspelt_metric_is_warned_about_after_the_first_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With the nearest name."""
-    gate, _ = _fit(tmp_path, ["val_ac >= 0.8"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_misspelt_metric_is_warned_about_after_the_first_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture, epochs: int) -> None:
+    """With the nearest name; no later than the second epoch's first batch, also where there is no second epoch."""
+    told: dict[int, bool] = {}
+
+    class Ask(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            told[trainer.current_epoch] = "did you mean val_acc?" in caplog.text
+
+    gate, _ = _fit(tmp_path, ["val_ac >= 0.8"], Ask(), max_epochs=epochs)
+    assert told == {0: False, 1: True, 2: True} if epochs > 1 else {0: False}
+    assert [record.getMessage() for record in caplog.records if "did you mean" in record.getMessage()][1:] == []
     assert "did you mean val_acc?" in caplog.text
     assert gate.decision is not None
     assert gate.decision.verdict == "improve"

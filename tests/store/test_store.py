@@ -44,24 +44,25 @@ def test_by_hand_points_are_what_duckdb_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "error"),
+    ("name", "value", "error", "came"),
     [
-        ("acc", "0.9", TypeError),
-        ("acc", None, TypeError),
-        ("acc", torch.zeros(3), ValueError),
-        ("acc", object(), TypeError),
-        ("", 0.9, ValueError),
-        (7, 0.9, TypeError),
-        ("acc", 10**400, ValueError),
-        ("caf\udce9", 0.9, ValueError),
+        ("acc", "0.9", TypeError, "'0.9'"),
+        ("acc", None, TypeError, "None"),
+        ("acc", torch.zeros(3), ValueError, "(3,)"),
+        ("acc", object(), TypeError, "object"),
+        ("", 0.9, ValueError, "''"),
+        (7, 0.9, TypeError, "7"),
+        ("acc", 10**400, ValueError, "int"),
+        ("caf\udce9", 0.9, ValueError, "udce9"),
     ],
 )
-def test_wrong_values_name_the_metric_and_what_came(tmp_path: Path, name: str, value: object, error: type[Exception]) -> None:
+def test_wrong_values_name_the_metric_and_what_came(tmp_path: Path, name: str, value: object, error: type[Exception], came: str) -> None:
     """One clear error, and nothing of the call is recorded."""
     with fitgate.start_run(tmp_path) as run:
         with pytest.raises(error, match="metric") as caught:
             run.log_metrics({"good": 1.0, name: value}, step=0)
         assert repr(name) in str(caught.value)
+        assert came in str(caught.value)
     assert fitgate.Store(str(tmp_path)).latest().metrics().num_rows == 0
 
 
