@@ -75,8 +75,10 @@ def _canvas(chart: Chart, *, width: int, colour: bool) -> str:
     figure.theme("simple" if colour else "colorless")
     # Not plotext's own line(), which lays a white ground under it whatever its pixel says.
     steps = np.linspace(*_extent(chart), width).tolist()
+    # As fine as the curves, or one that has just passed it would lie under it; without colours the sign has to tell.
+    sign = "braille" if colour else _REQUIRED_SIGN
     for number, _ in chart.required:
-        figure.draw(figure.signal(steps, [number] * width, marker=marker(_REQUIRED_SIGN, _REQUIRED)))
+        figure.draw(figure.signal(steps, [number] * width, marker=marker(sign, _REQUIRED)))
     for line in chart.lines:
         sign = "braille" if colour else _PLAIN_MARKERS[line.role]
         figure.draw(figure.signal(list(line.steps), list(line.values), marker=marker(sign, _COLOURS[line.role])).lines())
