@@ -70,13 +70,16 @@ def main() -> None:
         (report,) = work.glob("runs/*/improve/report.html")
         _report(browser, report)
         with tensorboard_on(work / "runs") as address:
-            _curves(browser, address)
-            _hparams(browser, address)
-            _thresholds(browser, address)
-            _text(browser, address)
+            pictures_of_tensorboard(browser, address, PICTURES)
     for picture in sorted(PICTURES.glob("*.png")):
         Image.open(picture).quantize(128).save(picture, optimize=True)
         print(f"{picture.name}: {picture.stat().st_size // 1024} kB")
+
+
+def pictures_of_tensorboard(browser: BrowserContext, address: str, folder: Path) -> None:
+    """Each of the pages that the README shows, as a picture in the folder."""
+    for take in (_curves, _hparams, _thresholds, _text):
+        take(browser, address, folder)
 
 
 def run_fitgate(work: Path, *arguments: str) -> str:
@@ -128,7 +131,7 @@ def _report(browser: BrowserContext, report: Path) -> None:
     page.close()
 
 
-def _curves(browser: BrowserContext, address: str) -> None:
+def _curves(browser: BrowserContext, address: str, folder: Path) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": 1280, "height": 850})
     page.goto(f"{address}/#timeseries")
@@ -139,38 +142,38 @@ def _curves(browser: BrowserContext, address: str) -> None:
     page.keyboard.press("Escape")
     page.get_by_text("Tags matching filter").click()
     settle(page)
-    page.screenshot(path=PICTURES / "tensorboard.png")
+    page.screenshot(path=folder / "tensorboard.png")
     page.close()
 
 
-def _hparams(browser: BrowserContext, address: str) -> None:
+def _hparams(browser: BrowserContext, address: str, folder: Path) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": 1280, "height": 700})
     page.goto(f"{address}/#hparams")
     page.get_by_text("PARALLEL COORDINATES VIEW").click()
     page.locator("tf-hparams-parallel-coords-plot svg").first.wait_for()
     settle(page)
-    page.screenshot(path=PICTURES / "hparams.png")
+    page.screenshot(path=folder / "hparams.png")
     page.close()
 
 
-def _thresholds(browser: BrowserContext, address: str) -> None:
+def _thresholds(browser: BrowserContext, address: str, folder: Path) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": 1280, "height": 560})
     page.goto(f"{address}/#custom_scalars")
     page.get_by_text("Gate: metrics and their thresholds").wait_for()
     settle(page)
-    page.screenshot(path=PICTURES / "thresholds.png")
+    page.screenshot(path=folder / "thresholds.png")
     page.close()
 
 
-def _text(browser: BrowserContext, address: str) -> None:
+def _text(browser: BrowserContext, address: str, folder: Path) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": 1280, "height": 700})
     page.goto(f"{address}/#text")
     page.get_by_text("Improve: digits").first.wait_for()
     settle(page)
-    page.screenshot(path=PICTURES / "text.png")
+    page.screenshot(path=folder / "text.png")
     page.close()
 
 

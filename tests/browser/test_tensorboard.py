@@ -1,6 +1,7 @@
 """What a person finds in a real TensorBoard, in a real browser, on the store that the demo leaves.
 
-Slow, and it needs Chromium: `make test-browser`. `make pictures` takes the README's pictures of the same pages.
+Slow, and it needs Chromium: `make test-browser`. It leaves the README's pictures of TensorBoard in its temporary folder, taken as
+`make pictures` takes them.
 """
 
 import json
@@ -11,10 +12,11 @@ import pytest
 
 pytest.importorskip("playwright", reason='needs the extra "browser"')
 
+from PIL import Image
 from playwright.sync_api import BrowserContext, Page
 
 import fitgate
-from docs.make_pictures import browser_of, run_fitgate, settle, tensorboard_on
+from docs.make_pictures import PICTURES, browser_of, pictures_of_tensorboard, run_fitgate, settle, tensorboard_on
 
 _DEEP_TEXT = """root => {
     const found = [];
@@ -131,3 +133,16 @@ def _text(page: Page, selector: str) -> str:
 def _gate(store: Path, run_id: str) -> dict[str, list[dict[str, object]]]:
     gate: dict[str, list[dict[str, object]]] = json.loads((store / run_id / "gate.json").read_bytes())
     return gate
+
+
+def test_the_readmes_pictures_can_be_taken_again(browser: BrowserContext, address: str, tmp_path: Path) -> None:
+    """Of the same size as those that the README shows, and not of one colour."""
+    pictures_of_tensorboard(browser, address, tmp_path)
+    taken = sorted(tmp_path.glob("*.png"))
+    assert [path.stem for path in taken] == ["hparams", "tensorboard", "text", "thresholds"]
+    readme = (PICTURES.parents[1] / "README.md").read_text()
+    for path in taken:
+        assert f"docs/pictures/{path.name}" in readme
+        with Image.open(path) as now, Image.open(PICTURES / path.name) as shown:
+            assert now.size == shown.size
+            assert len(now.convert("RGB").getcolors(maxcolors=2**24) or []) > 100
