@@ -135,18 +135,22 @@ def test_a_last_checkpoint_older_than_the_best(tmp_path: Path) -> None:
 
 
 def test_a_resume_into_a_new_checkpoint_folder(tmp_path: Path) -> None:
-    """What is judged is the checkpoint that would ship, by the values recorded at its own step, in whichever attempt."""
-    _, trainer = fit(tmp_path, best(tmp_path, save_last=True), module=Scripted((0.95, 0.6)), max_epochs=2, thresholds=["val_acc >= 0.99"])
+    """Judged is the best since the resume, which lies in the new folder: neither the best of all, nor the last epoch's values."""
+    script = (0.95, 0.6, 0.85, 0.5)
+    _, trainer = fit(tmp_path, best(tmp_path, save_last=True), module=Scripted(script), max_epochs=2, thresholds=["val_acc >= 0.99"])
     last = trainer.checkpoint_callback.last_model_path  # type: ignore[union-attr]
-    gate, again = fit(tmp_path, best(tmp_path, "new"), module=Scripted((0.95, 0.6, 0.85)), ckpt_path=last)
+    gate, again = fit(tmp_path, best(tmp_path, "new"), module=Scripted(script), ckpt_path=last, max_epochs=4)
+    assert again.callback_metrics["val_acc"].item() == pytest.approx(0.5)  # what a gate that looked no further would judge
     path = best_path(again)
+    assert path.parent == tmp_path / "new"
     assert _verdict(gate) == ("deploy", ())
     source = manifest(tmp_path)["source"]
-    assert source["checkpoint"] == str(path)
+    assert (source["checkpoint"], source["global_step"]) == (str(path), 3 * STEPS)
+    assert manifest(tmp_path)["metrics"]["val_acc"] == pytest.approx(0.85)
+    judged = gate_file(tmp_path)
+    assert (judged["judged"]["global_step"], judged["checks"][0]["value"]) == (3 * STEPS, pytest.approx(0.85))
     kept = torch.load(path, weights_only=False)
-    assert source["global_step"] == kept["global_step"]
-    expected = {STEPS: 0.95, 2 * STEPS: 0.6, 3 * STEPS: 0.85}[kept["global_step"]]
-    assert manifest(tmp_path)["metrics"]["val_acc"] == pytest.approx(expected)
+    assert kept["global_step"] == 3 * STEPS
     assert all(torch.equal(kept["state_dict"][name], tensor) for name, tensor in _shipped(tmp_path).items())
 
 
