@@ -50,7 +50,7 @@ def _takes(clock: Clock, seconds: Callable[[], float]) -> nn.Module:
 
 
 def test_median_and_p95_are_numpys_of_the_timed_runs(tmp_path: Path, clock: Clock) -> None:
-    """In milliseconds, over one second's runs, those that warm up left out."""
+    """In milliseconds, over the runs of one second."""
     generator = np.random.default_rng(0)
     module = _takes(clock, lambda: generator.exponential(0.01))
     staged = stage(
