@@ -1,9 +1,11 @@
 """Fits that a naive gate would judge wrongly."""
 
+import functools
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from safetensors.torch import load_file
 
@@ -168,17 +170,26 @@ def test_checkpoints_that_are_written_in_the_background(tmp_path: Path) -> None:
     assert manifest(tmp_path)["source"]["global_step"] == 3 * STEPS
 
 
+@pytest.mark.parametrize(
+    ("averages", "share"),
+    [
+        pytest.param(WeightAveraging, lambda updates: 1 / updates, id="mean"),
+        pytest.param(functools.partial(EMAWeightAveraging, decay=0.75), lambda _: 0.25, id="ema"),
+    ],
+)
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("keeps", [True, False])
-def test_averaged_weights_are_what_is_judged_and_shipped(tmp_path: Path, order: str, keeps: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Whichever side of the gate the averaging is listed, with a ModelCheckpoint and without."""
+def test_averaged_weights_are_what_is_judged_and_shipped(
+    *, tmp_path: Path, order: str, keeps: bool, averages: Callable[[], WeightAveraging], share: Callable[[int], float]
+) -> None:
+    """Whichever side of the gate the averaging is listed, with a ModelCheckpoint and without: the weights of the average's own formula."""
     plain: dict[int, dict[str, torch.Tensor]] = {}
 
     class Watches(Scripted):
         def on_train_batch_end(self, *_: Any) -> None:
             plain[self.trainer.global_step] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
 
-    averaging = WeightAveraging()
+    averaging = averages()
     others = [best(tmp_path)] if keeps else []
     gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", model_name="net", formats=["safetensors", "torch_export"])
     first, second = (averaging, gate) if order == "before" else (gate, averaging)
@@ -193,6 +204,10 @@ def test_averaged_weights_are_what_is_judged_and_shipped(tmp_path: Path, order: 
     shipped = _shipped(tmp_path)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in shipped.items())
     assert not torch.equal(shipped["net.0.weight"], plain[step]["net.0.weight"])
+    average = plain[1]["net.0.weight"].double()
+    for updates in range(2, step + 1):
+        average += share(updates) * (plain[updates]["net.0.weight"] - average)
+    torch.testing.assert_close(shipped["net.0.weight"].double(), average, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("keeps", [True, False])
