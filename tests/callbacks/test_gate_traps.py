@@ -1,9 +1,11 @@
 """Fits that a naive gate would judge wrongly."""
 
+import functools
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from safetensors.torch import load_file
 
@@ -135,18 +137,22 @@ def test_a_last_checkpoint_older_than_the_best(tmp_path: Path) -> None:
 
 
 def test_a_resume_into_a_new_checkpoint_folder(tmp_path: Path) -> None:
-    """What is judged is the checkpoint that would ship, by the values recorded at its own step, in whichever attempt."""
-    _, trainer = fit(tmp_path, best(tmp_path, save_last=True), module=Scripted((0.95, 0.6)), max_epochs=2, thresholds=["val_acc >= 0.99"])
+    """Judged is the best since the resume, which lies in the new folder: neither the best of all, nor the last epoch's values."""
+    script = (0.95, 0.6, 0.85, 0.5)
+    _, trainer = fit(tmp_path, best(tmp_path, save_last=True), module=Scripted(script), max_epochs=2, thresholds=["val_acc >= 0.99"])
     last = trainer.checkpoint_callback.last_model_path  # type: ignore[union-attr]
-    gate, again = fit(tmp_path, best(tmp_path, "new"), module=Scripted((0.95, 0.6, 0.85)), ckpt_path=last)
+    gate, again = fit(tmp_path, best(tmp_path, "new"), module=Scripted(script), ckpt_path=last, max_epochs=4)
+    assert again.callback_metrics["val_acc"].item() == pytest.approx(0.5)  # what a gate that looked no further would judge
     path = best_path(again)
+    assert path.parent == tmp_path / "new"
     assert _verdict(gate) == ("deploy", ())
     source = manifest(tmp_path)["source"]
-    assert source["checkpoint"] == str(path)
+    assert (source["checkpoint"], source["global_step"]) == (str(path), 3 * STEPS)
+    assert manifest(tmp_path)["metrics"]["val_acc"] == pytest.approx(0.85)
+    judged = gate_file(tmp_path)
+    assert (judged["judged"]["global_step"], judged["checks"][0]["value"]) == (3 * STEPS, pytest.approx(0.85))
     kept = torch.load(path, weights_only=False)
-    assert source["global_step"] == kept["global_step"]
-    expected = {STEPS: 0.95, 2 * STEPS: 0.6, 3 * STEPS: 0.85}[kept["global_step"]]
-    assert manifest(tmp_path)["metrics"]["val_acc"] == pytest.approx(expected)
+    assert kept["global_step"] == 3 * STEPS
     assert all(torch.equal(kept["state_dict"][name], tensor) for name, tensor in _shipped(tmp_path).items())
 
 
@@ -164,17 +170,26 @@ def test_checkpoints_that_are_written_in_the_background(tmp_path: Path) -> None:
     assert manifest(tmp_path)["source"]["global_step"] == 3 * STEPS
 
 
+@pytest.mark.parametrize(
+    ("averages", "share"),
+    [
+        pytest.param(WeightAveraging, lambda updates: 1 / updates, id="mean"),
+        pytest.param(functools.partial(EMAWeightAveraging, decay=0.75), lambda _: 0.25, id="ema"),
+    ],
+)
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("keeps", [True, False])
-def test_averaged_weights_are_what_is_judged_and_shipped(tmp_path: Path, order: str, keeps: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Whichever side of the gate the averaging is listed, with a ModelCheckpoint and without."""
+def test_averaged_weights_are_what_is_judged_and_shipped(
+    *, tmp_path: Path, order: str, keeps: bool, averages: Callable[[], WeightAveraging], share: Callable[[int], float]
+) -> None:
+    """Whichever side of the gate the averaging is listed, with a ModelCheckpoint and without: the weights of the average's own formula."""
     plain: dict[int, dict[str, torch.Tensor]] = {}
 
     class Watches(Scripted):
         def on_train_batch_end(self, *_: Any) -> None:
             plain[self.trainer.global_step] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
 
-    averaging = WeightAveraging()
+    averaging = averages()
     others = [best(tmp_path)] if keeps else []
     gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", model_name="net", formats=["safetensors", "torch_export"])
     first, second = (averaging, gate) if order == "before" else (gate, averaging)
@@ -189,6 +204,10 @@ def test_averaged_weights_are_what_is_judged_and_shipped(tmp_path: Path, order: 
     shipped = _shipped(tmp_path)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in shipped.items())
     assert not torch.equal(shipped["net.0.weight"], plain[step]["net.0.weight"])
+    average = plain[1]["net.0.weight"].double()
+    for updates in range(2, step + 1):
+        average += share(updates) * (plain[updates]["net.0.weight"] - average)
+    torch.testing.assert_close(shipped["net.0.weight"].double(), average, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("keeps", [True, False])

@@ -1,11 +1,14 @@
 """What a confidence bound rests on: samples and batches of the judged validation pass, from a real fit."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from scipy.stats import t as student
 from torch.utils.data import DataLoader, TensorDataset
 
 import fitgate
@@ -90,6 +93,34 @@ def test_confidence_is_judged_from_the_fit_and_again_from_its_files(tmp_path: Pa
     assert loss.bound > loss.value
     again = judge(run, thresholds)
     assert [(c.passed, c.bound, c.n) for c in again.checks] == [(c.passed, c.bound, c.n) for c in gate.decision.checks]
+
+
+class Scatters(Net):
+    """Logs the mean of each validation batch's first feature."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log("mean_of_batch", batch[0][:, 0].mean())
+
+
+def test_batches_of_a_fit_weigh_as_many_samples_as_they_hold(tmp_path: Path) -> None:
+    """One in two holds a single sample, the others 25: the bound has the width of a ratio of two sums, not of so many equal batches."""
+    sizes = np.tile([1, 25], 100)
+    ends = np.cumsum(sizes)
+    features = torch.randn(int(ends[-1]), 4, generator=torch.Generator().manual_seed(4))
+    batches = [list(range(end - size, end)) for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)]
+    data: Any = TensorDataset(features, torch.arange(len(features)) % 3)
+    threshold = Threshold("mean_of_batch", "<=", 9.0, confidence=0.95, kind="mean")
+    _, gate, _ = _fit(tmp_path, [threshold], val=DataLoader(data, batch_sampler=batches), module=Scatters(), max_epochs=1)
+    assert gate.decision is not None
+    (check,) = gate.decision.checks
+    first = features[:, 0].double().numpy()
+    values, n = np.array([first[rows].mean() for rows in batches]), len(batches)
+    error = math.sqrt(n / (n - 1) * np.sum((sizes * (values - first.mean())) ** 2)) / len(first)
+    assert error < 0.5 * values.std(ddof=1) / math.sqrt(n)  # so that counting each batch once would show
+    assert check.value == pytest.approx(first.mean(), abs=1e-6)
+    assert check.bound is not None
+    assert check.bound - first.mean() == pytest.approx(student.ppf(0.95, n - 1) * error, rel=0.15)
+    assert check.n == len(first)
 
 
 class Traps(Net):

@@ -1,5 +1,6 @@
 """`fitgate models`, `verify`, `promote` and `rollback`."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,18 @@ def test_promoting_what_is_live_changes_nothing(deploy: Path, told: Any) -> None
     (model / "history.jsonl").write_text("{")
     assert told("promote", model, "3") == f"{model}: version 3 is live; before it was 2.\n"
     assert told("verify", model).endswith("all as published.\n")
+
+
+def test_promote_as_json_is_what_current_says(deploy: Path, told: Any) -> None:
+    """One JSON document, equal to the file, whether something moved or was live already; what can't be done prints none."""
+    model = deploy / "digits"
+    moved = json.loads(told("promote", model, "1", "--json"))
+    assert moved == json.loads((model / "CURRENT").read_bytes())
+    assert (moved["version"], moved["previous"]) == (1, 3)
+    assert moved["manifest_sha256"] == hashlib.sha256((model / "1" / "manifest.json").read_bytes()).hexdigest()
+    assert json.loads(told("promote", model, "1", "--json")) == moved
+    assert told("promote", model, "9", "--json", code=2) == f"fitgate: {model} has no version 9; it has 1, 2, 3\n"
+    assert json.loads((model / "CURRENT").read_bytes()) == moved
 
 
 def test_promote_and_rollback_move_current(deploy: Path, told: Any) -> None:

@@ -110,6 +110,21 @@ def test_the_bound_of_a_mean_agrees_with_the_normal_one_for_many_batches() -> No
     assert check.n == 32_000
 
 
+@pytest.mark.parametrize("op", ["<=", ">="])
+def test_the_batches_of_a_mean_weigh_as_many_samples_as_they_hold(op: str) -> None:
+    """The spread of a ratio of two sums, by its textbook formula: single samples scatter much and weigh little beside batches of 25."""
+    sizes = np.tile([1.0, 25.0], 1_000)
+    values = np.random.default_rng(3).normal(0.3, 0.1 / np.sqrt(sizes))
+    mean, n = float(np.average(values, weights=sizes)), len(sizes)
+    error = math.sqrt(n / (n - 1) * np.sum((sizes * (values - mean)) ** 2)) / sizes.sum()
+    assert error < 0.5 * values.std(ddof=1) / math.sqrt(n)  # so that counting each batch once would show
+    samples = {"loss": Samples(batch_values=values.tolist(), batch_sizes=sizes.tolist())}
+    (check,) = evaluate([Threshold("loss", op, 0.3, confidence=0.95, kind="mean")], {"loss": mean}, samples=samples).checks  # type: ignore[arg-type]
+    assert check.bound is not None
+    assert check.bound - mean == pytest.approx((1 if op == "<=" else -1) * norm.ppf(0.95) * error, rel=0.1)
+    assert check.n == 26_000
+
+
 @pytest.mark.parametrize(
     ("kind", "samples", "why"),
     [
