@@ -7,14 +7,16 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import msgspec
 
 from fitgate.errors import StoreError
 
 __all__ = [
+    "Instant",
     "decode_json",
     "encodable",
     "encode_json",
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A date that is read from a file: one without a time zone means no certain instant, and compares with none."""
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, durable: bool = False) -> None:

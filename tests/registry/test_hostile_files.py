@@ -9,10 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fitgate import open_model
+from fitgate.cli import app
 from fitgate.errors import RegistryError
-from fitgate.registry import champion, live_content, promote, read_current, read_history, rollback, tidy, verify, version_numbers
+from fitgate.registry import (
+    champion,
+    live_content,
+    promote,
+    read_current,
+    read_history,
+    read_manifest,
+    rollback,
+    tidy,
+    verify,
+    version_numbers,
+)
 from fitgate.registry._manifest import encode_manifest
 
 Release = Callable[..., int]
@@ -117,6 +130,17 @@ def test_the_last_number_is_not_passed(release: Release, model_dir: Path) -> Non
     with pytest.raises(RegistryError, match="999,999,999"):
         release()
     assert version_numbers(model_dir) == (1, 999_999_999)
+
+
+def test_a_manifest_without_a_time_zone_is_refused(release: Release, model_dir: Path) -> None:
+    """Even under a right digest; the list of models tells it of that one and shows the rest."""
+    release()
+    path = model_dir / "1" / "manifest.json"
+    path.write_bytes(encode_manifest({**json.loads(path.read_bytes()), "created": "2026-11-23T08:40:01"}))
+    with pytest.raises(RegistryError, match=r"manifest\.json can't be read: .*timezone"):
+        read_manifest(model_dir / "1")
+    done = CliRunner().invoke(app, ["models", str(model_dir.parent)])
+    assert (done.exit_code, "timezone" in done.output) == (0, True), done.exception
 
 
 def test_a_champion_with_another_manifest_is_none(release: Release, model_dir: Path) -> None:

@@ -43,6 +43,22 @@ def test_a_damaged_file_is_named(data: bytes) -> None:
         read_run_info(data, "some/run.json")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created": "2026-11-23T08:40:01"},
+        {"updated": "2026-11-23T08:40:01"},
+        {"attempts": [{"number": 0, "started": "2026-11-23T08:40:01"}]},
+        {"attempts": [{"number": 0, "started": "2026-11-23T08:40:01Z", "ended": "2026-11-23T08:40:01"}]},
+        {"fit": {"ended": "2026-11-23T08:40:01"}},
+    ],
+)
+def test_a_date_without_a_time_zone_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    """Nobody knows which instant it means, and it can't be compared with those that are known."""
+    with pytest.raises(fitgate.StoreError, match=r"run\.json can't be read: .*timezone"):
+        read_run_info(_json(tmp_path, **changes), "run.json")
+
+
 def test_half_a_character_is_written_as_its_escape(tmp_path: Path) -> None:
     """As in the name of a file that is no UTF-8; any JSON reader takes the file, and all else stands as it was."""
     now = datetime.now(UTC)

@@ -10,13 +10,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
-from fitgate._files import encode_json
+from fitgate._files import Instant, encode_json
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import MANIFEST
 from fitgate.registry._reading import read_regular
@@ -67,7 +66,7 @@ class Manifest:
     """What this version of fitgate reads of a manifest.json; further keys may be there."""
 
     format: int
-    created: datetime
+    created: Instant
     files: tuple[FileEntry, ...]
     metrics: dict[str, float | None] = field(default_factory=dict)
     checks: tuple[dict[str, Any], ...] = ()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from fitgate._files import decode_json, encode_json, replace_bytes
+from fitgate._files import Instant, decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 from fitgate.store._checkpoints import WrittenCheckpoint
 
@@ -50,7 +50,7 @@ class Attempt:
     """
 
     number: int
-    started: datetime
+    started: Instant
     resumed_step: int | None = None
     host: str = ""
     pid: int = 0
@@ -58,7 +58,7 @@ class Attempt:
     cwd: str | None = None
     git: dict[str, Any] | None = None
     lost_points: int = 0
-    ended: datetime | None = None
+    ended: Instant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class FitFacts:
     disagreeing: str | None = None
     weights_changed: str | None = None
     validation: ValidationSet | None = None
-    ended: datetime | None = None
+    ended: Instant | None = None
     checkpoint: CheckpointRef | None = None
 
 
@@ -159,8 +159,8 @@ class RunInfo:
     id: str
     name: str
     state: State
-    created: datetime
-    updated: datetime
+    created: Instant
+    updated: Instant
     hparams: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
