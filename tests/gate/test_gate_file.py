@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_any_bytes_are_one_error(data: bytes) -> None:
     """No random bytes are a decision."""
     with pytest.raises(StoreError, match=r"runs/r/gate\.json"):
         read_gate_file(data, "runs/r/gate.json")
+
+
+@pytest.mark.parametrize("read", [read_gate_file, on_record])
+def test_nesting_beyond_all_sense_is_one_error(read: Callable[[bytes, str], object]) -> None:
+    """Even under a key that nobody reads."""
+    written = json.dumps({**json.loads(encode_json(_written())), "later": "@"}).encode()
+    with pytest.raises(StoreError, match=r"runs/r/gate\.json can't be read: .*nest"):
+        read(written.replace(b'"@"', b"[" * 100_000 + b"]" * 100_000), "runs/r/gate.json")
 
 
 def test_a_decision_comes_back_as_it_was() -> None:

@@ -143,6 +143,25 @@ def test_a_manifest_without_a_time_zone_is_refused(release: Release, model_dir: 
     assert (done.exit_code, "timezone" in done.output) == (0, True), done.exception
 
 
+@pytest.mark.parametrize(("name", "read"), [("CURRENT", read_current), ("history.jsonl", read_history)])
+def test_nesting_beyond_all_sense_is_one_error(release: Release, model_dir: Path, name: str, read: Callable[[Path], object]) -> None:
+    """Even under a key that nobody reads; told with what mends it."""
+    release()
+    (model_dir / name).write_bytes(b'{"later": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    with pytest.raises(RegistryError, match=rf"{name} can't be read: .*nest.*fitgate promote"):
+        read(model_dir)
+
+
+@pytest.mark.parametrize("depth", [200, 900])
+def test_a_manifest_nested_beyond_all_sense_is_refused(release: Release, model_dir: Path, depth: int) -> None:
+    """Before it is written again to compare."""
+    release()
+    path = model_dir / "1" / "manifest.json"
+    path.write_bytes(b'{"later": ' + b"[" * depth + b"]" * depth + b"," + path.read_bytes().lstrip()[1:])
+    with pytest.raises(RegistryError, match=r"manifest\.json can't be read: .*nest"):
+        read_manifest(model_dir / "1")
+
+
 def test_a_champion_with_another_manifest_is_none(release: Release, model_dir: Path) -> None:
     """Its numbers would decide who may replace it; one that carries its own right digest must be the one that went live, too."""
     release()

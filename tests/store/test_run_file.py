@@ -36,7 +36,7 @@ def test_a_later_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_run_info(_json(tmp_path, format=2, created=17, state=["new"]), "run.json")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}'])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}', b'{"hparams": ' + b"[" * 100_000])
 def test_a_damaged_file_is_named(data: bytes) -> None:
     """One clear error."""
     with pytest.raises(fitgate.StoreError, match=r"some/run.json can't be read"):
@@ -57,6 +57,16 @@ def test_a_date_without_a_time_zone_is_refused(tmp_path: Path, changes: dict[str
     """Nobody knows which instant it means, and it can't be compared with those that are known."""
     with pytest.raises(fitgate.StoreError, match=r"run\.json can't be read: .*timezone"):
         read_run_info(_json(tmp_path, **changes), "run.json")
+
+
+@pytest.mark.parametrize("depth", [200, 900, 100_000])
+def test_nesting_beyond_all_sense_is_one_error(tmp_path: Path, depth: int) -> None:
+    """Also where the reader alone would bear it: hyperparameters are walked through and shown. Brackets in a text are none."""
+    nested = _json(tmp_path, hparams={"x": "@"}).replace(b'"@"', b'{"a": [' * depth + b"]}" * depth)
+    with pytest.raises(fitgate.StoreError, match=r"run\.json can't be read: .*nested"):
+        read_run_info(nested, "run.json")
+    brackets = '\\"[{' * depth
+    assert read_run_info(_json(tmp_path, hparams={"x": brackets, "y": [[]] * 200}), "run.json").hparams["x"] == brackets
 
 
 def test_half_a_character_is_written_as_its_escape(tmp_path: Path) -> None:

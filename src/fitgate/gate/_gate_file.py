@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,8 +94,7 @@ def read_gate_file(data: bytes, source: str) -> dict[str, Any]:
         fitgate.errors.StoreError: gate.json can't be read: Invalid enum value 'perhaps' - at `$.verdict`
     """
     _decoded(data, source)
-    content: dict[str, Any] = json.loads(data)
-    return content
+    return decode_json(data, dict[str, Any], source=source)
 
 
 def on_record(data: bytes, source: str) -> OnRecord:
