@@ -36,6 +36,20 @@ def test_a_later_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_run_info(_json(tmp_path, format=2, created=17, state=["new"]), "run.json")
 
 
+@pytest.mark.parametrize("found", [0, -3])
+def test_a_format_that_never_was_is_refused(tmp_path: Path, found: int) -> None:
+    """Not taken for the first; no newer version would help."""
+    with pytest.raises(fitgate.StoreError, match=rf"run.json is of format {found}, which there is not; .* reads format 1$"):
+        read_run_info(_json(tmp_path, format=found), "run.json")
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "..", "", ".hidden", "a/b", "a\\b", "a\x1b[2Jb", "a\nb"])
+def test_an_id_that_no_folder_has_is_refused(tmp_path: Path, run_id: str) -> None:
+    """It becomes part of paths, and is shown in terminals."""
+    with pytest.raises(fitgate.StoreError, match=r"^some/run\.json can't be trusted: .* is no run's id"):
+        read_run_info(_json(tmp_path, id=run_id), "some/run.json")
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}', b'{"hparams": ' + b"[" * 100_000])
 def test_a_damaged_file_is_named(data: bytes) -> None:
     """One clear error."""

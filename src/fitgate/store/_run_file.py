@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fitgate._files import Instant, decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 from fitgate.store._checkpoints import WrittenCheckpoint
+from fitgate.store._names import check_run_id
 
 __all__ = [
     "LOST_AFTER",
@@ -209,13 +210,22 @@ def read_run_info(data: bytes, source: str) -> RunInfo:
     """Read and check a run.json. Fields that this version doesn't know are passed over.
 
     Raises:
-        StoreError: it is damaged, or of a later format than this version reads.
+        StoreError: it is damaged, of a format that this version doesn't read, or its id is none.
     """
     found = decode_json(data, _Format, source=source).format
     if found > FORMAT:
         message = f"{source} is of format {found}, and this version of fitgate reads formats up to {FORMAT}; install a newer fitgate"
         raise StoreError(message)
-    return decode_json(data, RunInfo, source=source)
+    if found < 1:
+        message = f"{source} is of format {found}, which there is not; this version of fitgate reads format {FORMAT}"
+        raise StoreError(message)
+    info = decode_json(data, RunInfo, source=source)
+    try:
+        check_run_id(info.id)
+    except StoreError as error:
+        message = f"{source} can't be trusted: {error}"
+        raise StoreError(message) from error
+    return info
 
 
 def write_run_info(run_dir: Path, info: RunInfo) -> None:
