@@ -162,6 +162,27 @@ def test_a_manifest_nested_beyond_all_sense_is_refused(release: Release, model_d
         read_manifest(model_dir / "1")
 
 
+@pytest.mark.parametrize("name", ["CURRENT", "history.jsonl", "1/manifest.json"])
+def test_a_file_of_absurd_size_is_not_read(release: Release, model_dir: Path, name: str) -> None:
+    """It would fill the memory; sparse, so that it takes no disk here. The largest that is read is 64 MiB."""
+    release()
+    readers: dict[str, Callable[[], object]] = {
+        "CURRENT": lambda: read_current(model_dir),
+        "history.jsonl": lambda: read_history(model_dir),
+        "1/manifest.json": lambda: read_manifest(model_dir / "1"),
+    }
+    os.truncate(model_dir / name, 2**40)
+    with pytest.raises(RegistryError, match=rf"{name} has 1,099,511,627,776 bytes, which it never has"):
+        readers[name]()
+    assert "which it never has" in _problems(model_dir)[name]
+    os.truncate(model_dir / name, 64 * 2**20 + 1)
+    with pytest.raises(RegistryError, match=r"67,108,865 bytes"):
+        readers[name]()
+    os.truncate(model_dir / name, 64 * 2**20)
+    with pytest.raises(RegistryError, match="can't be read"):  # zeros are no JSON
+        readers[name]()
+
+
 def test_a_champion_with_another_manifest_is_none(release: Release, model_dir: Path) -> None:
     """Its numbers would decide who may replace it; one that carries its own right digest must be the one that went live, too."""
     release()
