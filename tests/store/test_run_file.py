@@ -50,6 +50,16 @@ def test_an_id_that_no_folder_has_is_refused(tmp_path: Path, run_id: str) -> Non
         read_run_info(_json(tmp_path, id=run_id), "some/run.json")
 
 
+@pytest.mark.parametrize("git", [{}, {"commit": 3}, {"commit": "x; rm -rf /"}, {"commit": "0123abcd", "dirty": "no"}])
+def test_a_commit_that_is_none_is_refused(tmp_path: Path, git: dict[str, object]) -> None:
+    """It is shown as a command to paste."""
+    attempt = {"number": 0, "started": "2026-11-23T08:40:01Z"}
+    with pytest.raises(fitgate.StoreError, match=r"^run\.json can't be trusted: attempt 0 has git"):
+        read_run_info(_json(tmp_path, attempts=[{**attempt, "git": git}]), "run.json")
+    known = {"commit": "0123abcd", "dirty": True}
+    assert read_run_info(_json(tmp_path, attempts=[{**attempt, "git": known}]), "run.json").git == known
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}', b'{"hparams": ' + b"[" * 100_000])
 def test_a_damaged_file_is_named(data: bytes) -> None:
     """One clear error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FORMAT = 1
+_COMMIT = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 LOST_AFTER = timedelta(minutes=5)
 """A `running` run whose run.json is older than this is shown as `lost`."""
 
@@ -222,10 +224,22 @@ def read_run_info(data: bytes, source: str) -> RunInfo:
     info = decode_json(data, RunInfo, source=source)
     try:
         check_run_id(info.id)
+        _check_git(info)
     except StoreError as error:
         message = f"{source} can't be trusted: {error}"
         raise StoreError(message) from error
     return info
+
+
+def _check_git(info: RunInfo) -> None:
+    """What is known of the code must be a commit: it is shown as a command to paste."""
+    for attempt in info.attempts:
+        if attempt.git is None:
+            continue
+        commit, dirty = attempt.git.get("commit"), attempt.git.get("dirty", False)
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(dirty, bool):
+            message = f"attempt {attempt.number} has git {attempt.git!r}; expected a commit in hexadecimal digits, and whether it was dirty"
+            raise StoreError(message)
 
 
 def write_run_info(run_dir: Path, info: RunInfo) -> None:
