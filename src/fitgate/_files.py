@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import msgspec
 
 from fitgate.errors import StoreError
 
 __all__ = [
+    "Instant",
     "decode_json",
     "encodable",
     "encode_json",
     "fsync_file",
     "fsync_folder",
+    "parse_json",
     "replace_bytes",
     "replace_file",
     "sha256_of",
     "write_all",
 ]
 
+_DEEPEST = 100
+_NESTED = f"its values are nested more than {_DEEPEST} deep"
+_NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')
+
 T = TypeVar("T")
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A date that is read from a file: one without a time zone means no certain instant, and compares with none."""
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, durable: bool = False) -> None:
@@ -152,7 +163,37 @@ def decode_json(data: bytes, kind: type[T], *, source: str) -> T:
         StoreError: the bytes are no JSON, or the JSON doesn't fit.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return parse_json(data, kind)
+    except msgspec.DecodeError as error:
         message = f"{source} can't be read: {error}"
         raise StoreError(message) from error
+
+
+def parse_json(data: bytes, kind: type[T]) -> T:
+    """The same for callers with an error of their own.
+
+    Raises:
+        msgspec.DecodeError: whatever is wrong with the bytes: no JSON, another shape, no UTF-8, nested beyond all sense.
+
+    Example:
+        >>> parse_json(b"[" * 101 + b"]" * 101, list)
+        Traceback (most recent call last):
+        msgspec.DecodeError: its values are nested more than 100 deep
+    """
+    try:
+        value = msgspec.json.decode(data, type=kind)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
+    except RecursionError as error:
+        raise msgspec.DecodeError(_NESTED) from error
+    if _depth(data) > _DEEPEST:  # what is read is also walked through, shown and written again, each with a limit of its own
+        raise msgspec.DecodeError(_NESTED)
+    return value
+
+
+def _depth(data: bytes) -> int:
+    """How deep the values of valid JSON are nested."""
+    if data.count(b"[") + data.count(b"{") <= _DEEPEST:
+        return 0
+    brackets = _NO_BRACKET.sub(b"", data)
+    return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)

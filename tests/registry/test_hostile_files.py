@@ -9,10 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fitgate import open_model
+from fitgate.cli import app
 from fitgate.errors import RegistryError
-from fitgate.registry import champion, live_content, promote, read_current, read_history, rollback, tidy, verify, version_numbers
+from fitgate.registry import (
+    champion,
+    live_content,
+    promote,
+    read_current,
+    read_history,
+    read_manifest,
+    rollback,
+    tidy,
+    verify,
+    version_numbers,
+)
 from fitgate.registry._manifest import encode_manifest
 
 Release = Callable[..., int]
@@ -117,6 +130,57 @@ def test_the_last_number_is_not_passed(release: Release, model_dir: Path) -> Non
     with pytest.raises(RegistryError, match="999,999,999"):
         release()
     assert version_numbers(model_dir) == (1, 999_999_999)
+
+
+def test_a_manifest_without_a_time_zone_is_refused(release: Release, model_dir: Path) -> None:
+    """Even under a right digest; the list of models tells it of that one and shows the rest."""
+    release()
+    path = model_dir / "1" / "manifest.json"
+    path.write_bytes(encode_manifest({**json.loads(path.read_bytes()), "created": "2026-11-23T08:40:01"}))
+    with pytest.raises(RegistryError, match=r"manifest\.json can't be read: .*timezone"):
+        read_manifest(model_dir / "1")
+    done = CliRunner().invoke(app, ["models", str(model_dir.parent)])
+    assert (done.exit_code, "timezone" in done.output) == (0, True), done.exception
+
+
+@pytest.mark.parametrize(("name", "read"), [("CURRENT", read_current), ("history.jsonl", read_history)])
+def test_nesting_beyond_all_sense_is_one_error(release: Release, model_dir: Path, name: str, read: Callable[[Path], object]) -> None:
+    """Even under a key that nobody reads; told with what mends it."""
+    release()
+    (model_dir / name).write_bytes(b'{"later": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    with pytest.raises(RegistryError, match=rf"{name} can't be read: .*nest.*fitgate promote"):
+        read(model_dir)
+
+
+@pytest.mark.parametrize("depth", [200, 900])
+def test_a_manifest_nested_beyond_all_sense_is_refused(release: Release, model_dir: Path, depth: int) -> None:
+    """Before it is written again to compare."""
+    release()
+    path = model_dir / "1" / "manifest.json"
+    path.write_bytes(b'{"later": ' + b"[" * depth + b"]" * depth + b"," + path.read_bytes().lstrip()[1:])
+    with pytest.raises(RegistryError, match=r"manifest\.json can't be read: .*nest"):
+        read_manifest(model_dir / "1")
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "history.jsonl", "1/manifest.json"])
+def test_a_file_of_absurd_size_is_not_read(release: Release, model_dir: Path, name: str) -> None:
+    """It would fill the memory; sparse, so that it takes no disk here. The largest that is read is 64 MiB."""
+    release()
+    readers: dict[str, Callable[[], object]] = {
+        "CURRENT": lambda: read_current(model_dir),
+        "history.jsonl": lambda: read_history(model_dir),
+        "1/manifest.json": lambda: read_manifest(model_dir / "1"),
+    }
+    os.truncate(model_dir / name, 2**40)
+    with pytest.raises(RegistryError, match=rf"{name} has 1,099,511,627,776 bytes, which it never has"):
+        readers[name]()
+    assert "which it never has" in _problems(model_dir)[name]
+    os.truncate(model_dir / name, 64 * 2**20 + 1)
+    with pytest.raises(RegistryError, match=r"67,108,865 bytes"):
+        readers[name]()
+    os.truncate(model_dir / name, 64 * 2**20)
+    with pytest.raises(RegistryError, match="can't be read"):  # zeros are no JSON
+        readers[name]()
 
 
 def test_a_champion_with_another_manifest_is_none(release: Release, model_dir: Path) -> None:

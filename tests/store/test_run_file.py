@@ -36,11 +36,61 @@ def test_a_later_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_run_info(_json(tmp_path, format=2, created=17, state=["new"]), "run.json")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}'])
+@pytest.mark.parametrize("found", [0, -3])
+def test_a_format_that_never_was_is_refused(tmp_path: Path, found: int) -> None:
+    """Not taken for the first; no newer version would help."""
+    with pytest.raises(fitgate.StoreError, match=rf"run.json is of format {found}, which there is not; .* reads format 1$"):
+        read_run_info(_json(tmp_path, format=found), "run.json")
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "..", "", ".hidden", "a/b", "a\\b", "a\x1b[2Jb", "a\nb"])
+def test_an_id_that_no_folder_has_is_refused(tmp_path: Path, run_id: str) -> None:
+    """It becomes part of paths, and is shown in terminals."""
+    with pytest.raises(fitgate.StoreError, match=r"^some/run\.json can't be trusted: .* is no run's id"):
+        read_run_info(_json(tmp_path, id=run_id), "some/run.json")
+
+
+@pytest.mark.parametrize("git", [{}, {"commit": 3}, {"commit": "x; rm -rf /"}, {"commit": "0123abcd", "dirty": "no"}])
+def test_a_commit_that_is_none_is_refused(tmp_path: Path, git: dict[str, object]) -> None:
+    """It is shown as a command to paste."""
+    attempt = {"number": 0, "started": "2026-11-23T08:40:01Z"}
+    with pytest.raises(fitgate.StoreError, match=r"^run\.json can't be trusted: attempt 0 has git"):
+        read_run_info(_json(tmp_path, attempts=[{**attempt, "git": git}]), "run.json")
+    known = {"commit": "0123abcd", "dirty": True}
+    assert read_run_info(_json(tmp_path, attempts=[{**attempt, "git": known}]), "run.json").git == known
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"id": 3}', b'{"format": "x"}', b'{"hparams": ' + b"[" * 100_000])
 def test_a_damaged_file_is_named(data: bytes) -> None:
     """One clear error."""
     with pytest.raises(fitgate.StoreError, match=r"some/run.json can't be read"):
         read_run_info(data, "some/run.json")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created": "2026-11-23T08:40:01"},
+        {"updated": "2026-11-23T08:40:01"},
+        {"attempts": [{"number": 0, "started": "2026-11-23T08:40:01"}]},
+        {"attempts": [{"number": 0, "started": "2026-11-23T08:40:01Z", "ended": "2026-11-23T08:40:01"}]},
+        {"fit": {"ended": "2026-11-23T08:40:01"}},
+    ],
+)
+def test_a_date_without_a_time_zone_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    """Nobody knows which instant it means, and it can't be compared with those that are known."""
+    with pytest.raises(fitgate.StoreError, match=r"run\.json can't be read: .*timezone"):
+        read_run_info(_json(tmp_path, **changes), "run.json")
+
+
+@pytest.mark.parametrize("depth", [200, 900, 100_000])
+def test_nesting_beyond_all_sense_is_one_error(tmp_path: Path, depth: int) -> None:
+    """Also where the reader alone would bear it: hyperparameters are walked through and shown. Brackets in a text are none."""
+    nested = _json(tmp_path, hparams={"x": "@"}).replace(b'"@"', b'{"a": [' * depth + b"]}" * depth)
+    with pytest.raises(fitgate.StoreError, match=r"run\.json can't be read: .*nested"):
+        read_run_info(nested, "run.json")
+    brackets = '\\"[{' * depth
+    assert read_run_info(_json(tmp_path, hparams={"x": brackets, "y": [[]] * 200}), "run.json").hparams["x"] == brackets
 
 
 def test_half_a_character_is_written_as_its_escape(tmp_path: Path) -> None:

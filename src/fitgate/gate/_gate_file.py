@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fitgate._files import decode_json
 from fitgate.errors import StoreError, ThresholdError
-from fitgate.gate._confidence import Kind
-from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, Check, Decision, Judged, LiveVersion, Verdict
-from fitgate.gate._grammar import Operator
-from fitgate.gate._threshold import ARTIFACT, Threshold
+from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, Check, Decision
+from fitgate.gate._gate_schema import CheckOnFile, GateFile, decode_gate_file
+from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
 __all__ = ["OnRecord", "on_record", "read_gate_file"]
-
-FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Check:
-    """What every reader of a check counts on; further keys may be there."""
-
-    threshold: str
-    metric: str
-    op: Operator
-    passed: bool
-    reason: str
-    required: float | None = None
-    value: float | None = None
-    margin: float | None = None
-    warn: bool = False
-    waived: bool = False
-    confidence: float | None = None
-    kind: Kind | None = None
-    bound: float | None = None
-    n: int | None = None
-    n_needed: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _GateFile:
-    verdict: Verdict
-    run_id: str
-    checks: tuple[_Check, ...]
-    reasons: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    allowed: tuple[str, ...] = ()
-    champion: dict[str, float | None] | None = None
-    live: LiveVersion | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    judged: Judged = field(default_factory=Judged)
-    format: int = FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +54,23 @@ def read_gate_file(data: bytes, source: str) -> dict[str, Any]:
         Traceback (most recent call last):
         fitgate.errors.StoreError: gate.json can't be read: Invalid enum value 'perhaps' - at `$.verdict`
     """
-    _decoded(data, source)
-    content: dict[str, Any] = json.loads(data)
-    return content
+    decode_gate_file(data, source)
+    return decode_json(data, dict[str, Any], source=source)
 
 
 def on_record(data: bytes, source: str) -> OnRecord:
     """What a gate.json says of how its run was judged, to judge it so again.
 
     Raises:
-        StoreError: it is damaged, or of a later format than this version reads.
-        ThresholdError: it holds a threshold that this version can't read.
+        StoreError: it is damaged, of a later format, or holds a threshold that this version can't read.
     """
-    known = _decoded(data, source)
-    decision = _decision(known)
+    known = decode_gate_file(data, source)
+    try:
+        decision = _decision(known)
+        parse_thresholds(check.threshold for check in decision.checks)
+    except ThresholdError as error:
+        message = f"{source} can't be judged by: {error}"
+        raise StoreError(message) from error
     compared = any(check.threshold.is_relative and check.required is not None for check in decision.checks)
     return OnRecord(
         decision=decision,
@@ -118,7 +81,7 @@ def on_record(data: bytes, source: str) -> OnRecord:
     )
 
 
-def _decision(known: _GateFile) -> Decision:
+def _decision(known: GateFile) -> Decision:
     return Decision(
         verdict=known.verdict,
         checks=tuple(_check(check) for check in known.checks),
@@ -132,7 +95,7 @@ def _decision(known: _GateFile) -> Decision:
     )
 
 
-def _check(check: _Check) -> Check:
+def _check(check: CheckOnFile) -> Check:
     return Check(
         threshold=_threshold(check),
         value=check.value,
@@ -151,7 +114,7 @@ def _numbers(values: dict[str, float | None] | None) -> dict[str, float] | None:
     return None if values is None else {name: value for name, value in values.items() if value is not None}
 
 
-def _threshold(check: _Check) -> Threshold:
+def _threshold(check: CheckOnFile) -> Threshold:
     """The threshold of a check: its bound as it is written, all else as it is kept beside."""
     try:
         value = Threshold.parse(check.threshold).value
@@ -162,11 +125,3 @@ def _threshold(check: _Check) -> Threshold:
     by_name = Threshold(check.metric, check.op, value).bound_kind  # as it was given: a kind that the name tells was none
     kind = None if check.kind == by_name else check.kind
     return Threshold(check.metric, check.op, value, confidence=check.confidence, kind=kind, warn=check.warn)
-
-
-def _decoded(data: bytes, source: str) -> _GateFile:
-    known = decode_json(data, _GateFile, source=source)
-    if known.format != FORMAT:
-        message = f"{source} is of format {known.format}; this version of fitgate reads format {FORMAT}"
-        raise StoreError(message)
-    return known

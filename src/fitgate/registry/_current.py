@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from fitgate._files import encode_json, replace_file, sha256_of
+from fitgate._files import encode_json, parse_json, replace_file, sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, version_dir
 from fitgate.registry._reading import read_regular
@@ -68,8 +68,8 @@ def read_current(model_dir: Path) -> Current | None:
     if data is None:
         return None
     try:
-        current = msgspec.json.decode(data, type=Current)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        current = parse_json(data, Current)
+    except msgspec.DecodeError as error:
         message = f"{path} can't be read: {error}; `fitgate promote {model_dir} VERSION` writes it anew"
         raise RegistryError(message) from error
     if not 1 <= current.version <= LARGEST_VERSION or not _SHA256.fullmatch(current.manifest_sha256):
@@ -90,8 +90,8 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
     if data is None:
         return ()
     try:
-        history = tuple(msgspec.json.decode(line, type=Move) for line in data.splitlines() if line.strip())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        history = tuple(parse_json(line, Move) for line in data.splitlines() if line.strip())
+    except msgspec.DecodeError as error:
         message = f"{path} can't be read: {error}; {how}"
         raise RegistryError(message) from error
     for move in history:

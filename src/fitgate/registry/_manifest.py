@@ -10,13 +10,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
-from fitgate._files import encode_json
+from fitgate._files import Instant, encode_json, parse_json
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import MANIFEST
 from fitgate.registry._reading import read_regular
@@ -67,7 +66,7 @@ class Manifest:
     """What this version of fitgate reads of a manifest.json; further keys may be there."""
 
     format: int
-    created: datetime
+    created: Instant
     files: tuple[FileEntry, ...]
     metrics: dict[str, float | None] = field(default_factory=dict)
     checks: tuple[dict[str, Any], ...] = ()
@@ -110,13 +109,13 @@ def read_manifest(version_folder: Path, *, sha256: str | None = None) -> tuple[M
         )
         raise RegistryError(message)
     try:
-        content = msgspec.json.decode(data)
-        found = content.get("format") if isinstance(content, dict) else None
+        content = parse_json(data, dict[str, Any])
+        found = content.get("format")
         if isinstance(found, int) and found != FORMAT:
             message = f"{path} is of format {found}; this version of fitgate reads format {FORMAT}"
             raise RegistryError(message)
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        manifest = parse_json(data, Manifest)
+    except msgspec.DecodeError as error:
         message = f"{path} can't be read: {error}"
         raise RegistryError(message) from error
     _check_files(manifest, path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 from fitgate.errors import RegistryError
 
-__all__ = ["read_regular"]
+__all__ = ["digest_of", "read_regular"]
 
 # CURRENT, history.jsonl and manifests hold some names and numbers. What is larger than this is none of ours.
 _LARGEST = 64 * 2**20
@@ -41,3 +42,12 @@ def read_regular(path: Path) -> bytes | None:
     except OSError as error:
         message = f"{path} can't be read: {error.strerror or error}"
         raise RegistryError(message) from error
+
+
+def digest_of(path: Path) -> str | None:
+    """The SHA-256 of such a file, as 64 hexadecimal digits; None where there is none that can be read."""
+    try:
+        data = read_regular(path)
+    except RegistryError:
+        return None
+    return None if data is None else hashlib.sha256(data).hexdigest()

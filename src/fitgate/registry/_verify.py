@@ -11,6 +11,7 @@ from fitgate.registry._current import read_current, read_history
 from fitgate.registry._folders import no_model
 from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FileEntry, read_manifest
+from fitgate.registry._reading import digest_of
 from fitgate.registry._triton import is_in_step
 
 __all__ = ["Problem", "Verification", "check_version", "verify", "verify_version"]
@@ -147,8 +148,8 @@ def _check_current(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:
     if current.version not in numbers:
         return [Problem(version=None, path=CURRENT, what=f"names version {current.version}, which is not there")]
     problems = []
-    manifest = version_dir(model_dir, current.version) / MANIFEST
-    if manifest.is_file() and not manifest.is_symlink() and sha256_of(manifest) != current.manifest_sha256:
+    digest = digest_of(version_dir(model_dir, current.version) / MANIFEST)  # one that can't be read is the version's own problem
+    if digest is not None and digest != current.manifest_sha256:
         what = f"was published with another manifest than the one of version {current.version}"
         problems.append(Problem(version=None, path=CURRENT, what=what))
     if not is_in_step(model_dir, current.version):

@@ -13,6 +13,7 @@ from fitgate.errors import StoreError
 __all__ = ["UNFIT", "check_run_id", "new_run_id"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_ONE_NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f]+")
 # Names must not follow the seed of a training, or two runs with one seed would get one name;
 # and drawing them must not move the training's random numbers.
 coolname.replace_random(random.SystemRandom())
@@ -58,7 +59,7 @@ def check_run_id(run_id: object) -> str:
     Raises:
         StoreError: it is none.
     """
-    if not isinstance(run_id, str) or not run_id or run_id.startswith(".") or "/" in run_id or "\\" in run_id:
+    if not isinstance(run_id, str) or not run_id or run_id.startswith(".") or not _ONE_NAME.fullmatch(run_id):
         message = f"{run_id!r} is no run's id, which is the name of one folder, such as 20261123-084001-quiet-otter"
         raise StoreError(message)
     return run_id

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from fitgate._files import decode_json, encode_json, replace_bytes
+from fitgate._files import Instant, decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 from fitgate.store._checkpoints import WrittenCheckpoint
+from fitgate.store._names import check_run_id
 
 __all__ = [
     "LOST_AFTER",
@@ -26,6 +28,7 @@ __all__ = [
 
 RUN_FILE = "run.json"
 FORMAT = 1
+_COMMIT = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 LOST_AFTER = timedelta(minutes=5)
 """A `running` run whose run.json is older than this is shown as `lost`."""
 
@@ -50,7 +53,7 @@ class Attempt:
     """
 
     number: int
-    started: datetime
+    started: Instant
     resumed_step: int | None = None
     host: str = ""
     pid: int = 0
@@ -58,7 +61,7 @@ class Attempt:
     cwd: str | None = None
     git: dict[str, Any] | None = None
     lost_points: int = 0
-    ended: datetime | None = None
+    ended: Instant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ class FitFacts:
     disagreeing: str | None = None
     weights_changed: str | None = None
     validation: ValidationSet | None = None
-    ended: datetime | None = None
+    ended: Instant | None = None
     checkpoint: CheckpointRef | None = None
 
 
@@ -159,8 +162,8 @@ class RunInfo:
     id: str
     name: str
     state: State
-    created: datetime
-    updated: datetime
+    created: Instant
+    updated: Instant
     hparams: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
@@ -209,13 +212,34 @@ def read_run_info(data: bytes, source: str) -> RunInfo:
     """Read and check a run.json. Fields that this version doesn't know are passed over.
 
     Raises:
-        StoreError: it is damaged, or of a later format than this version reads.
+        StoreError: it is damaged, of a format that this version doesn't read, or its id is none.
     """
     found = decode_json(data, _Format, source=source).format
     if found > FORMAT:
         message = f"{source} is of format {found}, and this version of fitgate reads formats up to {FORMAT}; install a newer fitgate"
         raise StoreError(message)
-    return decode_json(data, RunInfo, source=source)
+    if found < 1:
+        message = f"{source} is of format {found}, which there is not; this version of fitgate reads format {FORMAT}"
+        raise StoreError(message)
+    info = decode_json(data, RunInfo, source=source)
+    try:
+        check_run_id(info.id)
+        _check_git(info)
+    except StoreError as error:
+        message = f"{source} can't be trusted: {error}"
+        raise StoreError(message) from error
+    return info
+
+
+def _check_git(info: RunInfo) -> None:
+    """What is known of the code must be a commit: it is shown as a command to paste."""
+    for attempt in info.attempts:
+        if attempt.git is None:
+            continue
+        commit, dirty = attempt.git.get("commit"), attempt.git.get("dirty", False)
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(dirty, bool):
+            message = f"attempt {attempt.number} has git {attempt.git!r}; expected a commit in hexadecimal digits, and whether it was dirty"
+            raise StoreError(message)
 
 
 def write_run_info(run_dir: Path, info: RunInfo) -> None:
