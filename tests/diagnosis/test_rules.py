@@ -80,12 +80,18 @@ def test_non_finite(value: float) -> None:
     (finding,) = _look("non_finite", _evidence(train={"loss": grew})) or []
     assert finding.severity == "problem"
     assert finding.steps == (5, 6)
+    assert finding.evidence["first_step"] == 5
     assert finding.evidence["values_before"] == [1.0, 2.0, 8.0, 90.0]
+    assert finding.evidence["steps_before"] == [1, 2, 3, 4]
     assert finding.evidence["count"] == 2
     assert "learning rate" in finding.try_[0]
     (sudden,) = _look("non_finite", _evidence(train={"loss": [1.0, 0.9, 0.8, value, 0.7]})) or []
     assert "batch" in sudden.try_[0]
     assert _look("non_finite", _evidence(train={"loss": [1.0], "weight_norm": [value]})) == []
+    late = _evidence(validation={"val_loss": [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, value]})
+    (finding,) = _look("non_finite", late) or []
+    assert finding.evidence["values_before"] == [0.9, 0.8, 0.7, 0.6, 0.5]
+    assert finding.evidence["steps_before"] == [20, 30, 40, 50, 60], "where each of the five was seen"
 
 
 def test_a_non_finite_loss_hides_what_follows_from_it() -> None:
