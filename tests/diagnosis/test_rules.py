@@ -320,14 +320,38 @@ def test_reach() -> None:
     (finding,) = _look("out_of_reach", _evidence(validation={"val_acc": levels, **resting}, goals=(_at_least(0.95),))) or []
     assert finding.evidence["level"] == pytest.approx(0.8, abs=0.01)
     assert finding.evidence["level_low"] <= 0.8 + 0.005
-    assert _look("out_of_reach", _evidence(validation={"val_acc": levels[:14]}, goals=(_at_least(0.79),))) != [finding]
+    assert _look("out_of_reach", _evidence(validation={"val_acc": levels, **resting}, goals=(_at_least(0.81),))) == []
     early = _noisy(0.8 - 0.5 * np.exp(-steps[:18] / 6), 0.002)
-    (finding,) = _look("within_reach", _evidence(validation={"val_acc": early}, goals=(_at_least(0.79),))) or []
+    on_its_way = _evidence(validation={"val_acc": early}, goals=(_at_least(0.79),))
+    assert _look("out_of_reach", on_its_way) == []
+    (finding,) = _look("within_reach", on_its_way) or []
     real = 10 * float(-6 * np.log(0.01 / 0.5))
     assert finding.evidence["crossing_step_low"] <= real <= finding.evidence["crossing_step_high"]
     straight = np.linspace(0.1, 0.6, 30)
     for rule in ("out_of_reach", "within_reach"):
         assert not _look(rule, _evidence(validation={"val_acc": straight}, goals=(_at_least(0.95),)))
+
+
+def test_a_crossing_is_told_in_epochs_too() -> None:
+    """With its interval, in the sentence and the numbers, counted from 0 as Lightning does: step 230 is the last of epoch 22 at ten steps each."""
+    steps = np.arange(1.0, 19.0)
+    values = _noisy(0.8 - 0.5 * np.exp(-steps / 6), 0.002)
+    evidence = _evidence(validation={"val_acc": values}, goals=(_at_least(0.79),))
+    (finding,) = _look("within_reach", evidence) or []
+    saw = finding.evidence
+    for end in ("", "_low", "_high"):
+        assert saw[f"crossing_epoch{end}"] == (round(saw[f"crossing_step{end}"]) - 1) // BATCHES
+    real = 10 * float(-6 * np.log(0.01 / 0.5))
+    assert saw["crossing_epoch_low"] < saw["crossing_epoch"] < saw["crossing_epoch_high"]
+    assert saw["crossing_epoch_low"] <= (real - 1) // BATCHES <= saw["crossing_epoch_high"]
+    middle, low, high = (saw[f"crossing_epoch{end}"] for end in ("", "_low", "_high"))
+    assert f"in epoch {middle} ({low} to {high}, counted from 0)" in finding.summary
+    assert f"at step {round(saw['crossing_step'])} (" in finding.summary, "a step at which the metric is taken"
+    curve = evidence.curves["validate", "val_acc"]
+    by_hand = replace(evidence, curves={("validate", "val_acc"): replace(curve, epoch=0 * curve.epoch)})
+    (finding,) = _look("within_reach", by_hand) or []
+    assert "epoch" not in finding.summary, "where nobody counted epochs there are none to tell"
+    assert finding.evidence["crossing_epoch"] is None
 
 
 def test_the_fit_is_scipys() -> None:
