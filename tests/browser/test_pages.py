@@ -83,7 +83,9 @@ def test_a_thresholds_text_covers_nothing(page: Page, tmp_path: Path, size: tupl
     target.write_text(report_page(replace(report, charts=charts, diagnosis=Diagnosis(findings=findings))))
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(target.as_uri())
-    for found in (figure.evaluate(_BOXES) for figure in page.locator("figure svg").all()):
+    pictures = [figure.evaluate(_BOXES) for figure in page.locator("figure svg").all()]
+    assert sorted(bool(found["texts"]) for found in pictures) == [False, True], "val_acc has thresholds, val_loss none"
+    for found in pictures:
         assert found["others"]
         for number, text in enumerate(found["texts"]):
             assert text[2] <= found["frame"][2] + 1, "whole"
