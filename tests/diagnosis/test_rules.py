@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.spike import SpikeDetection, TrainingSpikeException
 from scipy.optimize import curve_fit
 
 from fitgate.diagnosis import RULES, Curve, Diagnosis, Evidence, Finding, Goal, diagnose_evidence
@@ -154,6 +158,22 @@ def test_spike() -> None:
     assert _look("spike", _evidence(train={"loss": small})) == [], "near zero a hard batch is no spike"
 
 
+@pytest.mark.parametrize(("times", "found"), [(2.99, False), (3.01, True)])
+def test_a_spike_is_where_lightning_sees_one(tmp_path: Path, times: float, *, found: bool) -> None:
+    """Off the mean of the ten before by twice that mean, as the SpikeDetection that the rule is named after has it by default."""
+    losses = _noisy(np.ones(60))
+    losses[50] = times * losses[40:50].mean()
+    detection = SpikeDetection(exclude_batches_path=tmp_path)
+    seen = []
+    for index, loss in enumerate(losses.tolist()):
+        try:
+            detection.on_train_batch_end(Fabric(accelerator="cpu"), torch.tensor(loss), None, index)
+        except TrainingSpikeException:
+            seen.append(index)
+    assert bool(seen) is found
+    assert [f.steps for f in _look("spike", _evidence(train={"loss": losses})) or []] == [(51, 51)] * found
+
+
 def test_overfit_by_the_loss() -> None:
     """Validation loss rises while training falls on, for three validations; before that, or with both falling, nothing."""
     up = np.concatenate([np.linspace(1.5, 0.8, 8), np.linspace(0.85, 1.6, 12)])
@@ -168,6 +188,15 @@ def test_overfit_by_the_loss() -> None:
     both = np.concatenate([FALLING[:80], FALLING[80] + 0.01 * np.arange(120)])
     assert _look("overfit", _evidence(train={"loss": both}, validation={"val_loss": up})) == [], "training rises too: that is no overfit"
     assert _look("overfit", _evidence(validation={"val_loss": up})) is None
+
+
+@pytest.mark.parametrize(("end", "found"), [(1.64, False), (1.66, True)])
+def test_overfit_by_the_loss_needs_a_gap(end: float, *, found: bool) -> None:
+    """(validation - training) / training above .1 at the end: a validation loss that rose to the training's is no overfit yet."""
+    train = np.concatenate([np.linspace(2.5, 1.5, 140), np.full(60, 1.5)])
+    rose = np.concatenate([np.linspace(2.0, 1.2, 8), np.linspace(1.25, end, 8), np.full(4, end)])
+    findings = _look("overfit", _evidence(train={"loss": train}, validation={"val_loss": rose})) or []
+    assert [f.evidence["gap"] for f in findings] == [pytest.approx((end - 1.5) / 1.5)] * found
 
 
 @pytest.mark.parametrize(
