@@ -90,7 +90,7 @@ def test_the_judged_checkpoint_has_a_ring(report: Report) -> None:
     picture = _picture(report, "val_acc")
     across, up = _place(picture)(JUDGED, float(VALUES[STEPS == JUDGED][0]))
     (ring,) = _painted(picture, "use", "judged")
-    assert (float(ring.get("x", "nan")), float(ring.get("y", "nan"))) == (pytest.approx(across, abs=0.01), pytest.approx(up, abs=0.01))
+    assert (float(ring.get("x", "nan")), float(ring.get("y", "nan"))) == pytest.approx((across, up), abs=0.01)
     (line,) = (p for p in _painted(picture, "path", "judged") if "stroke-dasharray" in p.get("style", ""))
     assert [x for x, _ in _points(line)] == pytest.approx([across] * 2, abs=0.01)
     nothing = replace(report, charts=tuple(replace(chart, judged_step=None, judged_value=None) for chart in report.charts))
@@ -111,7 +111,7 @@ def test_each_finding_has_a_numbered_bar_over_its_steps(report: Report) -> None:
     for mark in marks:
         (bar,) = (p for p in _painted(picture, "path", mark.severity) if "stroke-width: 2.4" in p.get("style", ""))
         (first, at), (last, also_at) = _points(bar)
-        assert (first, last) == (pytest.approx(place(mark.first, 0)[0], abs=0.01), pytest.approx(place(mark.last, 0)[0], abs=0.01))
+        assert (first, last) == pytest.approx((place(mark.first, 0)[0], place(mark.last, 0)[0]), abs=0.01)
         assert at == also_at < place(0, 0.8)[1], "above all that is drawn"
         label = labels[str(mark.number)]
         assert first < float(label.get("x", "nan")) < last
