@@ -36,6 +36,31 @@ _BOXES = """svg => {
         frame: box(svg),
     };
 }"""
+_CUT = """() => {
+    const wide = document.documentElement.clientWidth, said = [];
+    for (const e of document.body.querySelectorAll("*")) {
+        const style = getComputedStyle(e), box = e.getBoundingClientRect();
+        if (!box.width || style.visibility === "hidden") continue;
+        const name = e.tagName + "." + (e.getAttribute("class") || "") + ": " + e.textContent.trim().slice(0, 40);
+        if (box.left < -1 || box.right > wide + 1) said.push("beyond the paper: " + name);
+        if (!(e instanceof SVGElement) && style.overflowX !== "visible" && e.scrollWidth > e.clientWidth + 1) said.push("cut: " + name);
+        if (style.textOverflow === "ellipsis" && e.scrollWidth > e.clientWidth) said.push("shortened: " + name);
+    }
+    return said;
+}"""
+"""What reaches over the page's side or is cut by a box that can't be scrolled on paper."""
+_COLOURS = """() => {
+    const light = colour => colour.match(/[\\d.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 765;
+    return {
+        ground: light(getComputedStyle(document.body).backgroundColor),
+        text: light(getComputedStyle(document.querySelector("h1")).color),
+        label: light(getComputedStyle(document.querySelector("figure svg text")).fill),
+    };
+}"""
+"""How light they are, 0 to 1."""
+NOTE = "training values are taken with dropout=0.4 on"
+PAPER = (718, 1047)
+"""A4 at 96 pixels an inch, within margins of 10 mm."""
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +78,9 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     page.close()
 
 
-def _run(root: Path, name: str, *, seed: int, best: float) -> fitgate.Run:
+def _run(root: Path, name: str, *, seed: int, best: float, **more: int) -> fitgate.Run:
     values = best - 0.6 * np.exp(-np.arange(20) / 3)
-    with fitgate.start_run(root, name=name, tensorboard=False, hparams={"seed": seed, "lr": 0.1, "a_long_name": name}) as run:
+    with fitgate.start_run(root, name=name, tensorboard=False, hparams={"seed": seed, "lr": 0.1, "a_long_name": name, **more}) as run:
         for step, value in enumerate(values, 1):
             run.log_metrics({"val_acc": float(value), "val_loss": float(2 - value)}, 10 * step)
     stored = fitgate.Store(str(root)).run(run.id)
@@ -83,7 +108,9 @@ def test_a_thresholds_text_covers_nothing(page: Page, tmp_path: Path, size: tupl
     target.write_text(report_page(replace(report, charts=charts, diagnosis=Diagnosis(findings=findings))))
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(target.as_uri())
-    for found in (figure.evaluate(_BOXES) for figure in page.locator("figure svg").all()):
+    pictures = [figure.evaluate(_BOXES) for figure in page.locator("figure svg").all()]
+    assert sorted(bool(found["texts"]) for found in pictures) == [False, True], "val_acc has thresholds, val_loss none"
+    for found in pictures:
         assert found["others"]
         for number, text in enumerate(found["texts"]):
             assert text[2] <= found["frame"][2] + 1, "whole"
@@ -109,3 +136,52 @@ def test_on_a_phone_a_run_can_be_read(page: Page, tmp_path: Path) -> None:
         assert after is not None
         assert before["width"] >= 150
         assert after["x"] == pytest.approx(before["x"], abs=1)
+
+
+def _pages(folder: Path) -> dict[str, Path]:
+    """A report with checks, a finding and curves, and a comparison of six runs with long names in two groups, which differ in a dozen hyperparameters."""
+    runs = [
+        _run(folder / "runs", f"a-rather-long-name-{name}", seed=seed, best=0.8 + seed / 100, **{f"width_{n}": size for n in range(12)})
+        for size, name in enumerate(("wide", "narrow"))
+        for seed in range(3)
+    ]
+    report = build_report(runs[0], decision_as_dict(judge(runs[0], ["val_acc >= 0.95", "val_loss <= 0.5"]), runs[0].id))
+    finding = Finding(rule="overfit", severity="problem", steps=(10, 200), evidence={"note": NOTE}, summary="It does.", try_=("Less.",))
+    pages = {
+        "report.html": report_page(replace(report, diagnosis=Diagnosis(findings=(finding,)))),
+        "compare.html": comparison_page(compare(runs, "val_acc", baseline=runs[0])),
+    }
+    for name, content in pages.items():
+        (folder / name).write_text(content)
+    return {name: folder / name for name in pages}
+
+
+@pytest.mark.parametrize("name", ["report.html", "compare.html"])
+def test_on_paper_nothing_is_cut(page: Page, tmp_path: Path, name: str) -> None:
+    """As printed on A4: all within its sides, no box that would have to be scrolled, every picture whole, on white."""
+    page.set_viewport_size({"width": PAPER[0], "height": PAPER[1]})
+    page.goto(_pages(tmp_path)[name].as_uri())
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(_CUT) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
+    assert page.locator("figure svg").count() >= 2
+    for picture in page.locator("figure svg").all():
+        box = picture.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) > 50
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    if name == "report.html":
+        assert page.get_by_text(NOTE).is_visible()
+
+
+@pytest.mark.parametrize("name", ["report.html", "compare.html"])
+def test_a_dark_page_is_dark(page: Page, tmp_path: Path, name: str) -> None:
+    """Where the system asks for it: light ink on a dark ground, and the other way round; pictures take the ground's side too."""
+    page.goto(_pages(tmp_path)[name].as_uri())
+    seen = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        seen[scheme] = page.evaluate(_COLOURS)
+    for part in ("text", "label"):
+        assert seen["light"][part] < 0.5 < seen["light"]["ground"]
+        assert seen["dark"]["ground"] < 0.5 < seen["dark"][part]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fitgate
-from fitgate.diagnosis import Curve, Diagnosis, Evidence, Goal, diagnose, diagnose_evidence, goals_of, goals_of_checks, read_evidence
+from fitgate.diagnosis import RULES, Curve, Diagnosis, Evidence, Goal, diagnose, diagnose_evidence, goals_of, goals_of_checks, read_evidence
 from fitgate.diagnosis._pairs import better_high, headline, pairs, windowed_train
 
 
@@ -99,6 +99,24 @@ def _overfitting(hparams: dict[str, Any]) -> Evidence:
     up = np.concatenate([np.linspace(1.5, 0.8, 8), np.linspace(0.9, 2.0, 12)])
     train = _curve("train", "loss", list(range(1, 201)), (2.0 * 0.98 ** np.arange(200)).tolist())
     return _evidence(train, _curve("validate", "val_loss", (10 * epochs).tolist(), up.tolist()), hparams=hparams)
+
+
+def test_the_strongest_finding_leads() -> None:
+    """A problem goes before a hint, whichever rule is the first to look; among equals the rules' order stands."""
+    noise = np.random.default_rng(1).normal(0, 0.003, 230)
+    loss = 0.3 + 2.0 * 0.7 ** np.arange(200) + noise[:200]
+    loss[90] = 5.0
+    train = _curve("train", "loss", list(range(1, 201)), loss.tolist())
+    levels = 0.8 - 0.5 * np.exp(-np.arange(1, 31) / 6) + noise[200:]
+    validation = _curve("validate", "val_acc", (6 * np.arange(1, 31)).tolist(), levels.tolist())
+    findings = diagnose_evidence(_evidence(train, validation, goals=goals_of(["val_acc >= 0.95"]))).findings
+    assert {("spike", "hint"), ("out_of_reach", "problem")} <= {(f.rule, f.severity) for f in findings}
+    order = [rule.name for rule in RULES]
+    assert order.index("spike") < order.index("out_of_reach"), "the hint's rule looks first"
+    assert [f.severity for f in findings] == sorted((f.severity for f in findings), reverse=True)
+    for severity in ("problem", "hint"):
+        ranks = [order.index(f.rule) for f in findings if f.severity == severity]
+        assert ranks == sorted(ranks)
 
 
 def test_suggestions_name_the_runs_own_hyperparameters() -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.spike import SpikeDetection, TrainingSpikeException
 from scipy.optimize import curve_fit
 
 from fitgate.diagnosis import RULES, Curve, Diagnosis, Evidence, Finding, Goal, diagnose_evidence
@@ -80,12 +84,18 @@ def test_non_finite(value: float) -> None:
     (finding,) = _look("non_finite", _evidence(train={"loss": grew})) or []
     assert finding.severity == "problem"
     assert finding.steps == (5, 6)
+    assert finding.evidence["first_step"] == 5
     assert finding.evidence["values_before"] == [1.0, 2.0, 8.0, 90.0]
+    assert finding.evidence["steps_before"] == [1, 2, 3, 4]
     assert finding.evidence["count"] == 2
     assert "learning rate" in finding.try_[0]
     (sudden,) = _look("non_finite", _evidence(train={"loss": [1.0, 0.9, 0.8, value, 0.7]})) or []
     assert "batch" in sudden.try_[0]
     assert _look("non_finite", _evidence(train={"loss": [1.0], "weight_norm": [value]})) == []
+    late = _evidence(validation={"val_loss": [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, value]})
+    (finding,) = _look("non_finite", late) or []
+    assert finding.evidence["values_before"] == [0.9, 0.8, 0.7, 0.6, 0.5]
+    assert finding.evidence["steps_before"] == [20, 30, 40, 50, 60], "where each of the five was seen"
 
 
 def test_a_non_finite_loss_hides_what_follows_from_it() -> None:
@@ -148,6 +158,22 @@ def test_spike() -> None:
     assert _look("spike", _evidence(train={"loss": small})) == [], "near zero a hard batch is no spike"
 
 
+@pytest.mark.parametrize(("times", "found"), [(2.99, False), (3.01, True)])
+def test_a_spike_is_where_lightning_sees_one(tmp_path: Path, times: float, *, found: bool) -> None:
+    """Off the mean of the ten before by twice that mean, as the SpikeDetection that the rule is named after has it by default."""
+    losses = _noisy(np.ones(60))
+    losses[50] = times * losses[40:50].mean()
+    detection = SpikeDetection(exclude_batches_path=tmp_path)
+    seen = []
+    for index, loss in enumerate(losses.tolist()):
+        try:
+            detection.on_train_batch_end(Fabric(accelerator="cpu"), torch.tensor(loss), None, index)
+        except TrainingSpikeException:
+            seen.append(index)
+    assert bool(seen) is found
+    assert [f.steps for f in _look("spike", _evidence(train={"loss": losses})) or []] == [(51, 51)] * found
+
+
 def test_overfit_by_the_loss() -> None:
     """Validation loss rises while training falls on, for three validations; before that, or with both falling, nothing."""
     up = np.concatenate([np.linspace(1.5, 0.8, 8), np.linspace(0.85, 1.6, 12)])
@@ -162,6 +188,15 @@ def test_overfit_by_the_loss() -> None:
     both = np.concatenate([FALLING[:80], FALLING[80] + 0.01 * np.arange(120)])
     assert _look("overfit", _evidence(train={"loss": both}, validation={"val_loss": up})) == [], "training rises too: that is no overfit"
     assert _look("overfit", _evidence(validation={"val_loss": up})) is None
+
+
+@pytest.mark.parametrize(("end", "found"), [(1.64, False), (1.66, True)])
+def test_overfit_by_the_loss_needs_a_gap(end: float, *, found: bool) -> None:
+    """(validation - training) / training above .1 at the end: a validation loss that rose to the training's is no overfit yet."""
+    train = np.concatenate([np.linspace(2.5, 1.5, 140), np.full(60, 1.5)])
+    rose = np.concatenate([np.linspace(2.0, 1.2, 8), np.linspace(1.25, end, 8), np.full(4, end)])
+    findings = _look("overfit", _evidence(train={"loss": train}, validation={"val_loss": rose})) or []
+    assert [f.evidence["gap"] for f in findings] == [pytest.approx((end - 1.5) / 1.5)] * found
 
 
 @pytest.mark.parametrize(
@@ -314,14 +349,38 @@ def test_reach() -> None:
     (finding,) = _look("out_of_reach", _evidence(validation={"val_acc": levels, **resting}, goals=(_at_least(0.95),))) or []
     assert finding.evidence["level"] == pytest.approx(0.8, abs=0.01)
     assert finding.evidence["level_low"] <= 0.8 + 0.005
-    assert _look("out_of_reach", _evidence(validation={"val_acc": levels[:14]}, goals=(_at_least(0.79),))) != [finding]
+    assert _look("out_of_reach", _evidence(validation={"val_acc": levels, **resting}, goals=(_at_least(0.81),))) == []
     early = _noisy(0.8 - 0.5 * np.exp(-steps[:18] / 6), 0.002)
-    (finding,) = _look("within_reach", _evidence(validation={"val_acc": early}, goals=(_at_least(0.79),))) or []
+    on_its_way = _evidence(validation={"val_acc": early}, goals=(_at_least(0.79),))
+    assert _look("out_of_reach", on_its_way) == []
+    (finding,) = _look("within_reach", on_its_way) or []
     real = 10 * float(-6 * np.log(0.01 / 0.5))
     assert finding.evidence["crossing_step_low"] <= real <= finding.evidence["crossing_step_high"]
     straight = np.linspace(0.1, 0.6, 30)
     for rule in ("out_of_reach", "within_reach"):
         assert not _look(rule, _evidence(validation={"val_acc": straight}, goals=(_at_least(0.95),)))
+
+
+def test_a_crossing_is_told_in_epochs_too() -> None:
+    """With its interval, in the sentence and the numbers, counted from 0 as Lightning does: step 230 is the last of epoch 22 at ten steps each."""
+    steps = np.arange(1.0, 19.0)
+    values = _noisy(0.8 - 0.5 * np.exp(-steps / 6), 0.002)
+    evidence = _evidence(validation={"val_acc": values}, goals=(_at_least(0.79),))
+    (finding,) = _look("within_reach", evidence) or []
+    saw = finding.evidence
+    for end in ("", "_low", "_high"):
+        assert saw[f"crossing_epoch{end}"] == (round(saw[f"crossing_step{end}"]) - 1) // BATCHES
+    real = 10 * float(-6 * np.log(0.01 / 0.5))
+    assert saw["crossing_epoch_low"] < saw["crossing_epoch"] < saw["crossing_epoch_high"]
+    assert saw["crossing_epoch_low"] <= (real - 1) // BATCHES <= saw["crossing_epoch_high"]
+    middle, low, high = (saw[f"crossing_epoch{end}"] for end in ("", "_low", "_high"))
+    assert f"in epoch {middle} ({low} to {high}, counted from 0)" in finding.summary
+    assert f"at step {round(saw['crossing_step'])} (" in finding.summary, "a step at which the metric is taken"
+    curve = evidence.curves["validate", "val_acc"]
+    by_hand = replace(evidence, curves={("validate", "val_acc"): replace(curve, epoch=0 * curve.epoch)})
+    (finding,) = _look("within_reach", by_hand) or []
+    assert "epoch" not in finding.summary, "where nobody counted epochs there are none to tell"
+    assert finding.evidence["crossing_epoch"] is None
 
 
 def test_the_fit_is_scipys() -> None:

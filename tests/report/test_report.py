@@ -1,6 +1,7 @@
 """The report of a stored run, in its three forms."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,6 +120,18 @@ def test_the_three_files_are_written_whole(make: Make, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "improve").iterdir()) == ["report.html", "report.json", "report.md"]
     assert json.loads(paths["json"].read_bytes()) == report_as_dict(report)
     assert paths["html"].read_text() == render_html(report)
+
+
+@pytest.mark.parametrize(
+    ("hparams", "said"), [({"dropout": 0.4}, "taken with dropout=0.4 on"), ({"lr": 0.1}, "in train mode: with dropout")]
+)
+def test_a_gap_is_shown_with_how_far_it_can_be_trusted(make: Make, hparams: dict[str, Any], said: str) -> None:
+    """That training values are taken with dropout on is read without opening anything, in print too, and in Markdown."""
+    report = build_report(make(hparams=hparams))
+    assert "overfit" in [f.rule for f in report.diagnosis.findings]
+    in_view = re.sub(r"<details>.*?</details>", "", render_html(report), flags=re.DOTALL)
+    assert said in in_view
+    assert said in render_markdown(report).replace("\\", "")
 
 
 class _Page(HTMLParser):

@@ -52,6 +52,7 @@ def _finding(curve: Curve, also: list[str]) -> Finding:
             "first_step": step,
             "value": str(curve.value[index]),
             "values_before": before.tolist(),
+            "steps_before": curve.global_step[max(0, index - BEFORE) : index].tolist(),
             "count": len(curve.bad),
             "of": len(curve),
             "also": also,

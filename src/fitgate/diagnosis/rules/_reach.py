@@ -74,8 +74,10 @@ def within_reach(evidence: Evidence) -> Outcome:
         fit, steps = one.fit, one.pair.validation.global_step
         if _falls_short(one) or fit.crossing is None or fit.crossing_low is None or fit.crossing_high is None:
             continue
-        when, low, high = (max(int(v), int(steps[-1])) for v in (fit.crossing, fit.crossing_low, fit.crossing_high))
-        summary = f"{one.pair.validation.name} is on its way: {one.goal.text} is expected at step {when} ({low} to {high}){_epochs(one.pair, when)}."
+        when, low, high = (max(round(v), int(steps[-1])) for v in (fit.crossing, fit.crossing_low, fit.crossing_high))
+        first, middle, last = (_epoch(one.pair, v) for v in (low, when, high))
+        epochs = "" if middle is None else f", in epoch {middle} ({first} to {last}, counted from 0)"
+        summary = f"{one.pair.validation.name} is on its way: {one.goal.text} is expected at step {when} ({low} to {high}){epochs}."
         try_ = (f"Train on: max_epochs times {when / int(steps[-1]):.2g}" if evidence.ended else GO_ON,)
         return [_finding(WITHIN_REACH.name, one, summary, try_, problem=False)]
     return []
@@ -125,9 +127,12 @@ def _still_best(pair: Pair) -> bool:
     return abs(float(smoothed[-STILL_BEST:].mean()) - float(best)) <= spread
 
 
-def _epochs(pair: Pair, step: int) -> str:
+def _epoch(pair: Pair, step: float | None) -> int | None:
+    """The epoch, counted from 0, whose training takes that step, at as many steps an epoch as so far; None in a run of one epoch."""
     epochs, steps = int(pair.validation.epoch[-1]) + 1, int(pair.validation.global_step[-1])
-    return f", in epoch {round(step / steps * epochs)}" if epochs > 1 else ""
+    if step is None or epochs == 1:
+        return None
+    return (max(round(step), steps) - 1) * epochs // steps
 
 
 def _finding(rule: str, one: _Missed, summary: str, try_: tuple[str, ...], *, problem: bool) -> Finding:
@@ -147,6 +152,9 @@ def _finding(rule: str, one: _Missed, summary: str, try_: tuple[str, ...], *, pr
             "crossing_step": fit.crossing,
             "crossing_step_low": fit.crossing_low,
             "crossing_step_high": fit.crossing_high,
+            "crossing_epoch": _epoch(one.pair, fit.crossing),
+            "crossing_epoch_low": _epoch(one.pair, fit.crossing_low),
+            "crossing_epoch_high": _epoch(one.pair, fit.crossing_high),
             "last_step": int(curve.global_step[-1]),
         },
         summary=summary,
