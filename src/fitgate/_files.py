@@ -19,6 +19,7 @@ from fitgate.errors import StoreError
 
 __all__ = [
     "Instant",
+    "Int64",
     "decode_json",
     "encodable",
     "encode_json",
@@ -31,6 +32,8 @@ __all__ = [
     "write_all",
 ]
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A whole number that is read from a file: a larger one counts nothing, and tables have no place for it."""
 _DEEPEST = 100
 _NESTED = f"its values are nested more than {_DEEPEST} deep"
 _NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')

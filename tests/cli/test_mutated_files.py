@@ -41,6 +41,15 @@ def _places(value: object, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, 
         yield from _places(inner, (*before, key))
 
 
+def _alike(value: object) -> st.SearchStrategy[object]:
+    """Values of the same type, which no check of types refuses."""
+    if isinstance(value, bool):
+        return st.booleans()
+    if isinstance(value, list | dict):
+        return st.lists(_JSON, max_size=3) if isinstance(value, list) else st.dictionaries(_TEXTS, _JSON, max_size=3)
+    return _NUMBERS if isinstance(value, int | float) else _TEXTS | _DATES if isinstance(value, str) else _JSON
+
+
 def _mutated(data: st.DataObject, content: dict[str, Any]) -> dict[str, Any]:
     """The content with another value in one place, or with none."""
     changed = copy.deepcopy(content)
@@ -51,7 +60,7 @@ def _mutated(data: st.DataObject, content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(last, str) and data.draw(st.integers(0, 9)) == 0:
         del inner[last]
     else:
-        inner[last] = data.draw(_JSON)
+        inner[last] = data.draw(_alike(inner[last]) | _JSON)
     return changed
 
 

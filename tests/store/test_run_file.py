@@ -50,6 +50,13 @@ def test_an_id_that_no_folder_has_is_refused(tmp_path: Path, run_id: str) -> Non
         read_run_info(_json(tmp_path, id=run_id), "some/run.json")
 
 
+@pytest.mark.parametrize("step", [2**63, -(2**63) - 1, 10**30])
+def test_a_number_beyond_all_counting_is_refused(tmp_path: Path, step: int) -> None:
+    """No table has a place for such a step."""
+    with pytest.raises(fitgate.StoreError, match=r"^run\.json can't be read: .*global_step"):
+        read_run_info(_json(tmp_path, fit={"checkpoint": {"path": "a.ckpt", "global_step": step}}), "run.json")
+
+
 @pytest.mark.parametrize("git", [{}, {"commit": 3}, {"commit": "x; rm -rf /"}, {"commit": "0123abcd", "dirty": "no"}])
 def test_a_commit_that_is_none_is_refused(tmp_path: Path, git: dict[str, object]) -> None:
     """It is shown as a command to paste."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fitgate._files import Int64
 from fitgate.gate._threshold import Threshold
 
 __all__ = ["CHAMPION_UNREADABLE", "DIFFERS", "Check", "Decision", "Judged", "LiveVersion", "Verdict", "beside_checks"]
@@ -65,8 +66,8 @@ class Judged:
         source: in words, for people ("best by val_acc", "end of fit").
     """
 
-    global_step: int | None = None
-    epoch: int | None = None
+    global_step: Int64 | None = None
+    epoch: Int64 | None = None
     checkpoint: str | None = None
     source: str = "end of fit"
 

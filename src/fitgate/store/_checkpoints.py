@@ -6,6 +6,8 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from fitgate._files import Int64
+
 __all__ = ["WrittenCheckpoint", "is_same_file", "located", "mark_of", "noted", "settled", "written_at"]
 
 _KEPT = 64
@@ -24,8 +26,8 @@ class WrittenCheckpoint:
     """
 
     path: str
-    global_step: int
-    attempt: int
+    global_step: Int64
+    attempt: Int64
     mark: str | None = None
 
 

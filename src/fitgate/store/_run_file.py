@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from fitgate._files import Instant, decode_json, encode_json, replace_bytes
+from fitgate._files import Instant, Int64, decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 from fitgate.store._checkpoints import WrittenCheckpoint
 from fitgate.store._names import check_run_id
@@ -52,15 +52,15 @@ class Attempt:
         ended: when its fit ended; None where none has. What it records later, in a validation, is of whatever weights.
     """
 
-    number: int
+    number: Int64
     started: Instant
-    resumed_step: int | None = None
+    resumed_step: Int64 | None = None
     host: str = ""
-    pid: int = 0
+    pid: Int64 = 0
     command: str | None = None
     cwd: str | None = None
     git: dict[str, Any] | None = None
-    lost_points: int = 0
+    lost_points: Int64 = 0
     ended: Instant | None = None
 
 
@@ -72,8 +72,8 @@ class CheckpointRef:
     """
 
     path: str
-    global_step: int | None = None
-    epoch: int | None = None
+    global_step: Int64 | None = None
+    epoch: Int64 | None = None
     monitor: str | None = None
     mode: str | None = None
     problem: str | None = None
@@ -89,8 +89,8 @@ class ValidationSet:
         digest: SHA-256 of the first samples of each loader, as the module got them; None where they are drawn at random.
     """
 
-    sizes: tuple[int | None, ...] = ()
-    n: int | None = None
+    sizes: tuple[Int64 | None, ...] = ()
+    n: Int64 | None = None
     digest: str | None = None
 
     def difference(self, other: ValidationSet) -> str | None:
@@ -126,9 +126,9 @@ class FitFacts:
         checkpoint: the checkpoint that would ship; None for the weights at the end of fit.
     """
 
-    global_step: int = 0
-    epoch: int = 0
-    steps: int = 0
+    global_step: Int64 = 0
+    epoch: Int64 = 0
+    steps: Int64 = 0
     interrupted: str | None = None
     failed: str | None = None
     fast_dev_run: bool = False
@@ -169,7 +169,7 @@ class RunInfo:
     attempts: tuple[Attempt, ...] = ()
     checkpoints: tuple[WrittenCheckpoint, ...] = ()
     fit: FitFacts | None = None
-    lost_points: int = 0
+    lost_points: Int64 = 0
     format: int = FORMAT
 
     @property
