@@ -66,9 +66,7 @@ def recorded_at(run: Run, global_step: int) -> Recorded:
 
 def last_recorded(run: Run) -> Recorded:
     """The last value of each metric, where no checkpoint says which one counts."""
-    table = run.metrics(columns=["name", "step", "value"])
-    ends = table.group_by("name", use_threads=False).aggregate([("value", "last")])  # the table is sorted by step
-    return Recorded({row["name"]: row["value_last"] for row in ends.to_pylist()})
+    return Recorded({name: value for (_, name), value in run.last_values().items()})
 
 
 def latest_step(run: Run) -> int | None:
