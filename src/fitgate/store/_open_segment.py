@@ -101,14 +101,17 @@ class OpenSegment:
             self._keep()
         self._newest_rows = 0
         increasing = len(steps) == 1 or bool(np.all(steps[1:] > steps[:-1]))
+        mixed = False
         for column, name in enumerate(block.names):
             series, values = self._series.setdefault((name, block.stage), _Series()), block.values[:, column]
             if increasing and series.is_before(block.axes):
                 series.append(block.axes, values)
                 self.rows += len(values)
             else:
+                if not mixed:
+                    self._encode_all()
+                    mixed = True
                 self.rows += series.mix(block.axes, values)
-                self._encode_all()
 
     def steps(self) -> dict[tuple[str, str], tuple[int, int]]:
         """The first step and the last by (name, stage)."""
