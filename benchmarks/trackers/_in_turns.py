@@ -149,11 +149,9 @@ class _Fit(threading.Thread):
             bare_us: the bare fit's steps, each beside one of this fit's.
             background_us: what its threads in the background took for a step.
         """
-        if self._error is None and self.tracker.count is not None:
-            found, wanted = self.tracker.count(self._folder), self._steps * self._metrics
-            self._error = None if found == wanted else f"{self.tracker.name} kept {found} points of {wanted}"
-        if self._error is not None:
-            return Sample(tracker=self.tracker.name, metrics=self._metrics, error=self._error)
+        error = self._error or self.tracker.shortfall(self._folder, self._steps * self._metrics)
+        if error is not None:
+            return Sample(tracker=self.tracker.name, metrics=self._metrics, error=error)
         above = float(stats.trim_mean(self.steps_us - bare_us, _TRIMMED))
         return Sample(tracker=self.tracker.name, metrics=self._metrics, cpu_us=float(np.median(bare_us)) + above + background_us)
 

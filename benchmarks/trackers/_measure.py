@@ -85,9 +85,8 @@ def _timed_fit(tracker: Tracker, *, metrics: int, steps: int) -> tuple[float, fl
         run_fit(steps, metrics, tracker.build(folder))
         tracker.finish()
         taken = _cpu_seconds() - cpu, time.perf_counter() - wall
-        if tracker.count is not None and (found := tracker.count(folder)) != steps * metrics:
-            message = f"{tracker.name} kept {found} points of {steps * metrics}"
-            raise ValueError(message)
+        if shortfall := tracker.shortfall(folder, steps * metrics):
+            raise ValueError(shortfall)
     return taken
 
 

@@ -44,6 +44,16 @@ class Tracker:
         """Whether it can be measured here."""
         return find_spec(self.module) is not None
 
+    def shortfall(self, folder: Path, points: int) -> str | None:
+        """In words, that it did not keep every point of a fit that is over; None where it did, or nobody can tell.
+
+        Args:
+            folder: the one that `build` was given.
+            points: how many were logged.
+        """
+        found = points if self.count is None else self.count(folder)
+        return None if found == points else f"{self.name} kept {found} points of {points}"
+
     @property
     def builtin(self) -> bool:
         """Whether it needs nothing beyond what fitgate itself needs."""
