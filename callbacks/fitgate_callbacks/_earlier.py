@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fitgate.errors import FitgateError
+from fitgate._files import decode_json
+from fitgate.errors import FitgateError, StoreError
 from fitgate.gate import Decision, decision_as_dict, on_record
 from fitgate.registry import live_content
 from fitgate_callbacks._conclude import show
@@ -71,8 +71,8 @@ def _version(run_id: str, decision: Decision, model_dir: Path) -> int | None:
 
 
 def _report(run_dir: Path) -> dict[str, Any] | None:
+    path = run_dir / "improve" / "report.json"
     try:
-        content = json.loads((run_dir / "improve" / "report.json").read_bytes())
-    except (OSError, ValueError):
+        return decode_json(path.read_bytes(), dict[str, Any], source=str(path))
+    except (OSError, StoreError):
         return None
-    return content if isinstance(content, dict) else None

@@ -58,6 +58,18 @@ def test_a_finished_run_that_is_resumed_stays_as_it_was(
     assert told.count("nothing was trained") == 1
 
 
+@pytest.mark.parametrize("damage", ["", "[1]", "{", "[" * 100_000])
+def test_a_finished_run_whose_report_can_not_be_read(tmp_path: Path, damage: str) -> None:
+    """What was decided stands all the same; there is no report to hand on."""
+    _, end = ended(tmp_path, thresholds=["val_acc >= 0.99"])
+    (Path(latest(tmp_path).path) / "improve" / "report.json").write_text(damage)
+    again, _ = fit(tmp_path, best(tmp_path), thresholds=["val_acc >= 0.99"], ckpt_path=end)
+    assert again.decision is not None
+    assert again.decision.verdict == "improve"
+    assert "nothing was trained" in again.decision.warnings[-1]
+    assert again.report is None
+
+
 def test_an_earlier_checkpoint_with_nothing_left_to_do_masks_nothing(tmp_path: Path) -> None:
     """`max_epochs` lies behind what was reached: the points of later epochs still count."""
     middle = tmp_path / "middle.ckpt"
