@@ -323,3 +323,17 @@ def test_import_loads_neither_torch_nor_lightning_nor_a_plotting_library() -> No
     code = "import sys, fitgate; print([m for m in ('torch', 'pytorch_lightning', 'lightning', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_hyperparameters_of_any_depth_are_read_again(tmp_path: Path) -> None:
+    """What lies deeper than any reader of run.json goes stands there as an abridged text; one that holds itself is no different."""
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    circle: dict[str, Any] = {"lr": 0.1}
+    circle["self"] = circle
+    fitgate.start_run(tmp_path, hparams={"lr": 0.1, "deep": deep, "circle": circle}, tensorboard=False).close()
+    hparams = fitgate.Store(str(tmp_path)).latest().hparams
+    assert hparams["lr"] == 0.1
+    assert str(hparams["deep"]).startswith("[[[")
+    assert hparams["circle"]["self"]["lr"] == 0.1
