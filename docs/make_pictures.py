@@ -122,58 +122,52 @@ def _terminal(browser: BrowserContext, command: str, output: str, name: str) -> 
 
 
 def _report(browser: BrowserContext, report: Path) -> None:
-    page = browser.new_page()
-    page.set_viewport_size({"width": 1000, "height": 1250})
-    page.goto(report.as_uri())
-    end = page.get_by_role("heading", name="What changed").bounding_box()
-    assert end is not None
-    page.screenshot(path=PICTURES / "report.png", full_page=True, clip={"x": 0, "y": 0, "width": 1000, "height": end["y"] - 24})
-    page.close()
+    with _page(browser, report.as_uri(), width=1000, height=1250) as page:
+        end = page.get_by_role("heading", name="What changed").bounding_box()
+        assert end is not None
+        page.screenshot(path=PICTURES / "report.png", full_page=True, clip={"x": 0, "y": 0, "width": 1000, "height": end["y"] - 24})
 
 
 def _curves(browser: BrowserContext, address: str, folder: Path) -> None:
-    page = browser.new_page()
-    page.set_viewport_size({"width": 1280, "height": 850})
-    page.goto(f"{address}/#timeseries")
-    page.wait_for_selector("scalar-card line-chart", timeout=60_000)
-    page.get_by_text("Enable step selection and data table").click()
-    page.get_by_role("button", name="Settings").first.click()
-    page.get_by_role("combobox", name="Filter tags (regex)").fill("^val_|^train_")  # all that match stand in one grid
-    page.keyboard.press("Escape")
-    page.get_by_text("Tags matching filter").click()
-    settle(page)
-    page.screenshot(path=folder / "tensorboard.png")
-    page.close()
+    with _page(browser, f"{address}/#timeseries", width=1280, height=850) as page:
+        page.wait_for_selector("scalar-card line-chart", timeout=60_000)
+        page.get_by_text("Enable step selection and data table").click()
+        page.get_by_role("button", name="Settings").first.click()
+        page.get_by_role("combobox", name="Filter tags (regex)").fill("^val_|^train_")  # all that match stand in one grid
+        page.keyboard.press("Escape")
+        page.get_by_text("Tags matching filter").click()
+        settle(page)
+        page.screenshot(path=folder / "tensorboard.png")
 
 
 def _hparams(browser: BrowserContext, address: str, folder: Path) -> None:
-    page = browser.new_page()
-    page.set_viewport_size({"width": 1280, "height": 700})
-    page.goto(f"{address}/#hparams")
-    page.get_by_text("PARALLEL COORDINATES VIEW").click()
-    page.locator("tf-hparams-parallel-coords-plot svg").first.wait_for()
-    settle(page)
-    page.screenshot(path=folder / "hparams.png")
-    page.close()
+    with _page(browser, f"{address}/#hparams", width=1280, height=700) as page:
+        page.get_by_text("PARALLEL COORDINATES VIEW").click()
+        page.locator("tf-hparams-parallel-coords-plot svg").first.wait_for()
+        settle(page)
+        page.screenshot(path=folder / "hparams.png")
 
 
 def _thresholds(browser: BrowserContext, address: str, folder: Path) -> None:
-    page = browser.new_page()
-    page.set_viewport_size({"width": 1280, "height": 560})
-    page.goto(f"{address}/#custom_scalars")
-    page.get_by_text("Gate: metrics and their thresholds").wait_for()
-    settle(page)
-    page.screenshot(path=folder / "thresholds.png")
-    page.close()
+    with _page(browser, f"{address}/#custom_scalars", width=1280, height=560) as page:
+        page.get_by_text("Gate: metrics and their thresholds").wait_for()
+        settle(page)
+        page.screenshot(path=folder / "thresholds.png")
 
 
 def _text(browser: BrowserContext, address: str, folder: Path) -> None:
+    with _page(browser, f"{address}/#text", width=1280, height=700) as page:
+        page.get_by_text("Improve: digits").first.wait_for()
+        settle(page)
+        page.screenshot(path=folder / "text.png")
+
+
+@contextmanager
+def _page(browser: BrowserContext, address: str, *, width: int, height: int) -> Iterator[Page]:
     page = browser.new_page()
-    page.set_viewport_size({"width": 1280, "height": 700})
-    page.goto(f"{address}/#text")
-    page.get_by_text("Improve: digits").first.wait_for()
-    settle(page)
-    page.screenshot(path=folder / "text.png")
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(address)
+    yield page
     page.close()
 
 

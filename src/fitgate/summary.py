@@ -19,12 +19,12 @@ from typing import Any
 
 import msgspec
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from fitgate._command_line import command_line, shown_path
 from fitgate._digits import apart
+from fitgate._layout import INDENT, indented
 from fitgate._words import plural
 from fitgate.gate import beside_checks, is_relative
 
@@ -42,7 +42,6 @@ __all__ = [
 
 END_OF_FIT = "end of fit"
 _CUT_SHORT = ("interrupted:", "failed:")
-_INDENT = 2
 _LABEL_WIDTH = 13
 _NARROW = 56
 # Reversed: the letters have the colour of the terminal's ground, which a theme made for contrast.
@@ -109,16 +108,16 @@ def decision_part(gate: Mapping[str, Any], run_id: str, *, encoding: str = "utf-
     content: dict[str, Any] = msgspec.to_builtins(gate)
     verdict = content["verdict"]
     badge = Text(f" {verdict.upper()} ", _BADGES.get(verdict, "bold"))
-    lines: list[RenderableType] = ["", Text.assemble(" " * _INDENT, badge, "  ", (run_id, "bold"), no_wrap=True, overflow="ignore"), ""]
+    lines: list[RenderableType] = ["", Text.assemble(" " * INDENT, badge, "  ", (run_id, "bold"), no_wrap=True, overflow="ignore"), ""]
     checks = content.get("checks", ())
     blocking = beside_checks(content.get("reasons", ()), (check["reason"] for check in checks))
     marks = _marks(encoding)
-    lines += [_indented(Text(f"{marks['missed']} {reason}", _STYLES["missed"])) for reason in blocking]
+    lines += [indented(Text(f"{marks['missed']} {reason}", _STYLES["missed"])) for reason in blocking]
     if blocking and any(check["passed"] for check in checks):
-        lines.append(_indented(Text(alone_text(len(blocking)), "dim")))
+        lines.append(indented(Text(alone_text(len(blocking)), "dim")))
     lines += [""] * bool(blocking)
     warnings = content.get("warnings", ())
-    lines += [_indented(Text(f"{marks['warned']} {warning}", _STYLES["warned"])) for warning in warnings] + [""] * bool(warnings)
+    lines += [indented(Text(f"{marks['warned']} {warning}", _STYLES["warned"])) for warning in warnings] + [""] * bool(warnings)
     if not _was_cut_short(blocking) or any(check.get("value") is not None for check in checks):
         lines += [checks_table(checks, encoding=encoding), ""]
     weights = content.get("judged") or {}
@@ -160,7 +159,7 @@ class _Checks:
         self._checks, self._marks = checks, marks
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        yield _indented(self._lines() if options.max_width < _NARROW else self._table())
+        yield indented(self._lines() if options.max_width < _NARROW else self._table())
 
     def _table(self) -> RenderableType:
         table = Table.grid(padding=(0, 3, 0, 0))
@@ -198,7 +197,7 @@ def _said(check: Mapping[str, Any]) -> _Said:
 
 def labelled(label: str, value: str) -> RenderableType:
     """A line of a label and a value that stays in one piece, to be copied (printed with `crop=False`)."""
-    line = Text.assemble(" " * _INDENT, (label.ljust(_LABEL_WIDTH), "dim"), value, no_wrap=True, overflow="ignore")
+    line = Text.assemble(" " * INDENT, (label.ljust(_LABEL_WIDTH), "dim"), value, no_wrap=True, overflow="ignore")
     # In a group: a text that is printed by itself loses `no_wrap`, since rich joins it with what stands beside it.
     return Group(line)
 
@@ -237,10 +236,6 @@ def judged_text(source: str, global_step: int | None, epoch: int | None) -> str:
         after = f", after {epoch} {plural('epoch', epoch)}" if epoch else ""
         return f"{source}: step {global_step}{after}"
     return f"{source}: {'' if epoch is None else f'epoch {epoch}, '}step {global_step}"
-
-
-def _indented(what: RenderableType) -> Padding:
-    return Padding(what, (0, 0, 0, _INDENT), expand=False)
 
 
 def _marks(encoding: str) -> Mapping[str, str]:

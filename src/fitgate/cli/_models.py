@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fitgate._width import least_width
+from fitgate._layout import indented, least_width
 from fitgate.cli._command import command
 from fitgate.cli._common import Json, age_text, one_root, print_json, terminal
 from fitgate.errors import RegistryError
@@ -21,7 +20,6 @@ from fitgate.registry import models as deployed
 
 DEFAULT_ROOT = "deploy"
 MOST_METRICS = 3
-_INDENT = 2
 _FACTS_INDENT = 9
 _LEAST_METRICS = 24
 
@@ -66,7 +64,7 @@ def _part(model: Model, console: Console) -> list[RenderableType]:
     )
     parts: list[RenderableType] = [heading]
     if model.problem:
-        parts.append(_indented(Text(model.problem, "red"), _INDENT))
+        parts.append(indented(Text(model.problem, "red")))
     if narrow:
         return [*parts, *(line for version in reversed(model.versions) for line in _lines(version)), Text()]
     return [*parts, table, Text()]
@@ -93,11 +91,7 @@ def _row(version: ModelVersion) -> tuple[Text, ...]:
 def _lines(version: ModelVersion) -> tuple[RenderableType, RenderableType]:
     mark, _, age, size, run, metrics = _row(version)
     head = Text.assemble("  ", Text(f"{version.number:>5}", "bold"), "  ", run, no_wrap=True, overflow="ignore")
-    return Group(head), _indented(Text(", ").join(part for part in (mark, age, size, metrics) if part), _FACTS_INDENT)
-
-
-def _indented(what: RenderableType, columns: int) -> Padding:
-    return Padding(what, (0, 0, 0, columns), expand=False)
+    return Group(head), indented(Text(", ").join(part for part in (mark, age, size, metrics) if part), _FACTS_INDENT)
 
 
 def _metrics(version: ModelVersion) -> str:

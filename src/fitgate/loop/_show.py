@@ -8,11 +8,10 @@ from typing import Any
 
 from rich.bar import Bar
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fitgate._width import least_width
+from fitgate._layout import INDENT, indented, least_width
 from fitgate._words import plural
 from fitgate.gate import Check, margin
 from fitgate.loop._rounds import Round, Rounds
@@ -22,7 +21,6 @@ __all__ = ["print_rounds", "rounds_part"]
 _STYLES = {"deploy": "green", "improve": "yellow", "failed": "red", "interrupted": "red"}
 _BAR_WIDTH = 40
 _BESIDE_BAR = 32
-_INDENT = 2
 _HEADINGS = ("round", "run", "verdict", "margin", "changed", "time")
 _FOLDS = "changed"
 _LEAST_CHANGED = 24
@@ -41,12 +39,8 @@ def print_rounds(done: Rounds, console: Console | None = None) -> None:
 def rounds_part(done: Rounds, *, width: int) -> RenderableType:
     """What a loop came to, for a terminal of that many columns."""
     errors = [Text(f"round {each.number} raised {each.error}", "red") for each in done.rounds if each.error and done.ended == "failed"]
-    below = _indented(Group("", *errors, *_chart(done.rounds, min(_BAR_WIDTH, max(width - _BESIDE_BAR, 1)))))
-    return Group("", _indented(Text(_headline(done), "bold")), "", _Table(done.rounds), below)
-
-
-def _indented(what: RenderableType, by: int = _INDENT) -> Padding:
-    return Padding(what, (0, 0, 0, by), expand=False)
+    below = indented(Group("", *errors, *_chart(done.rounds, min(_BAR_WIDTH, max(width - _BESIDE_BAR, 1)))))
+    return Group("", indented(Text(_headline(done), "bold")), "", _Table(done.rounds), below)
 
 
 class _Table:
@@ -57,7 +51,7 @@ class _Table:
         self._rows = [_row(each, before) for each, before in zip(rounds, befores, strict=False)]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = _indented(self._table())
+        table = indented(self._table())
         yield table if least_width(console, table) <= options.max_width else self._lines()
 
     def _table(self) -> Table:
@@ -74,9 +68,9 @@ class _Table:
     def _lines(self) -> RenderableType:
         parts: list[RenderableType] = []
         for number, run, verdict, inside, changed, seconds in self._rows:
-            parts.append(Text.assemble(" " * _INDENT, "round ", number, "  ", run, no_wrap=True, overflow="ignore"))
+            parts.append(Text.assemble(" " * INDENT, "round ", number, "  ", run, no_wrap=True, overflow="ignore"))
             facts = Text(", ").join((verdict, Text.assemble("margin ", inside), seconds, *([changed] if changed else [])))
-            parts.append(_indented(facts, 2 * _INDENT))
+            parts.append(indented(facts, 2 * INDENT))
         return Group(*parts)
 
 
