@@ -1,9 +1,9 @@
-"""One round in which the fits take turns, a step each: the sharpest comparison there is of trackers that need no process of their own.
+"""One round in which the fits take turns, ten steps each: the sharpest comparison there is of trackers that need no process of their own.
 
 A shared machine drifts by several per cent from second to second, and one process is slower than another by as much for as long
 as it lives: more than what is to be measured. Here all fits run in one process, each in a thread of its own, and hand the
-turn on after every step, in a new order each time. So a step of one fit stands beside steps of the others in the
-same few milliseconds, and what slows one slows all.
+turn on after every ten steps, in a new order each time. So a step of one fit stands beside the same step of the others in the
+same tenths of a second, and what slows one slows all.
 
 CPU time alone: of the thread that trains, and of the threads that a tracker keeps in the background.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import random
 import sys
 import tempfile
@@ -41,10 +42,12 @@ IN_TURNS = (BARE, REFERENCE, JUDGED)
 """Those that are compared. No more than one may have threads in the background, or nobody could tell whose they are."""
 
 _WARM_UP_STEPS = 100
-_LEFT_OUT = 20  # first steps of each fit
-# Of the differences between steps, this part is left out on either side: a step that the machine held up. What a tracker does on the
-# training thread in fewer steps than that goes with it; CSVLogger's writing of its file, once in a hundred, is such.
-_TRIMMED = 0.05
+# Steps of a turn: the first of them finds the processor's caches full of another fit, which no step of a fit of one's own does.
+_TURN = 10
+# After so many steps a logger has done all that it does: CSVLogger writes its file once in a hundred. The first so many are left out.
+_CYCLE = 100
+# Of the differences at one place of the cycle, this part is left out on either side: steps that the machine held up.
+_TRIMMED = 0.1
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -65,7 +68,7 @@ def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
 
     Args:
         metrics: values logged a step.
-        steps: of each fit.
+        steps: of each fit, rounded up to hundreds.
         seed: of the order in which they take their turns.
 
     Returns:
@@ -79,7 +82,8 @@ def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
     gc.collect()
     gc.freeze()
     order = random.Random(seed)  # noqa: S311 - an order, no secret
-    short = max(1, steps // 10)
+    steps = math.ceil(steps / _CYCLE) * _CYCLE
+    short = _CYCLE
     with ExitStack() as folders:
         _, background_short = _run([_Fit(t, folders, metrics=metrics, steps=short, turns=len(trackers)) for t in trackers], order)
         fits, background = _run([_Fit(t, folders, metrics=metrics, steps=short + steps, turns=len(trackers)) for t in trackers], order)
@@ -104,7 +108,7 @@ def _in_background() -> float:
 
 
 class _Fit(threading.Thread):
-    """One fit, which stops after each step until it is its turn again."""
+    """One fit, which stops after ten steps until it is its turn again."""
 
     def __init__(self, tracker: Tracker, folders: ExitStack, *, metrics: int, steps: int, turns: int) -> None:
         super().__init__(name=tracker.name)
@@ -121,7 +125,7 @@ class _Fit(threading.Thread):
         self.start()
 
     def take_turn(self) -> None:
-        """Let it go on to its next step, and wait for it."""
+        """Let it go on by its next steps, and wait for it."""
         self._turn.release()
         self._done.acquire()
 
@@ -139,20 +143,20 @@ class _Fit(threading.Thread):
 
     @property
     def steps_us(self) -> npt.NDArray[np.float64]:
-        """CPU microseconds of each step."""
-        return np.diff(self._marks_ns)[_LEFT_OUT:] / 1e3
+        """CPU microseconds of each step, shape (cycles, 100)."""
+        return np.diff(self._marks_ns)[_CYCLE - 1 :].reshape(-1, _CYCLE) / 1e3
 
     def sample(self, bare_us: npt.NDArray[np.float64], background_us: float) -> Sample:
         """Its cost a step, once it is over.
 
         Args:
-            bare_us: the bare fit's steps, each beside one of this fit's.
+            bare_us: the bare fit's steps, each beside one of this fit's, shape (cycles, 100).
             background_us: what its threads in the background took for a step.
         """
         error = self._error or self.tracker.shortfall(self._folder, self._steps * self._metrics)
         if error is not None:
             return Sample(tracker=self.tracker.name, metrics=self._metrics, error=error)
-        above = float(stats.trim_mean(self.steps_us - bare_us, _TRIMMED))
+        above = float(stats.trim_mean(self.steps_us - bare_us, _TRIMMED, axis=0).mean())
         return Sample(tracker=self.tracker.name, metrics=self._metrics, cpu_us=float(np.median(bare_us)) + above + background_us)
 
     def _batches(self) -> type[Batches]:
@@ -162,11 +166,13 @@ class _Fit(threading.Thread):
             """Batches that hand the turn on, and mark how much time the thread has had."""
 
             def __iter__(self) -> Iterator[torch.Tensor]:
-                for batch in super().__iter__():
+                for step, batch in enumerate(super().__iter__()):
                     marks.append(time.thread_time_ns())
-                    done.release()
-                    turn.acquire()
+                    if step % _TURN == 0:
+                        done.release()
+                        turn.acquire()
                     yield batch
+                marks.append(time.thread_time_ns())
 
         return InTurns
 

@@ -42,6 +42,7 @@ class LoggedValues:
     def __init__(self, sink: Sink, outputs: StepOutputs) -> None:
         self._sink = sink
         self._outputs = outputs
+        self.returned = outputs.keep  # of a `Listener`; without a call in between at every step
         self._tap: LoggerTap | PublicTap | None = None
         self._eval_steps: dict[str, int] = {}
         self._next_step: int | None = None
@@ -120,10 +121,6 @@ class LoggedValues:
         return state
 
     # A `Listener`'s
-
-    def returned(self, outputs: Any, divided_by: int) -> None:  # noqa: ANN401 - whatever training_step returned
-        """Keep it until the logged values are told."""
-        self._outputs.keep(outputs, divided_by)
 
     def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
         """Add what the module did not log itself."""

@@ -26,6 +26,7 @@ from fitgate.store._resume import Standing
 from fitgate.store._run_file import RUN_FILE
 from fitgate.store._schema import BATCHES, Record
 from fitgate.store._values import check_encodable
+from fitgate_callbacks._internals import position_of
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
 from fitgate_callbacks._ranks import gathered, on_rank_zero
 from fitgate_callbacks._roots import probe
@@ -84,6 +85,7 @@ class Recording:
         self._chosen_for: Callable[[], Trainer | None] = lambda: None
         self._fits = 0
         self._in_fit = False
+        self._position: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._start_step = self._rank = 0
         self._last_names: tuple[str, ...] = ()
         self._standing: Standing | None = None
@@ -145,6 +147,7 @@ class Recording:
             self.trainer, self._in_fit = trainer, fitting
             return
         self._start_step, self._rank = trainer.global_step, trainer.global_rank
+        self._position = position_of(trainer)
         if self.recorder is None or (fitting and (self._fits or self.recorder.superseded)):
             self._open(trainer, module, first_step=step if run_id else None)
         elif fitting:
@@ -170,8 +173,9 @@ class Recording:
         if names is not self._last_names:
             self._last_names = names
             self._note(stage, names)
-        epoch = trainer.current_epoch if epoch is None else epoch
-        recorder.record(Record(stage, step, trainer.global_step, epoch, time.time_ns() // 1000, names, values))
+        global_step, current_epoch = self._position()
+        instant = (stage, step, global_step, current_epoch if epoch is None else epoch, time.time_ns() // 1000, names, values)
+        recorder.record(tuple.__new__(Record, instant))  # as Record(…) does, with one call less
 
     def _note(self, stage: str, names: tuple[str, ...]) -> None:
         known = self.names.setdefault(stage, set())
@@ -239,6 +243,7 @@ class Recording:
             else:  # it has validated before
                 self.recorder.update(state="running", fit=None)
             self.trainer, self._in_fit = trainer, True
+            self._position = position_of(trainer)
             self.write_end(trainer, exception)
 
     def close(self, *, restored: str | None = None) -> None:

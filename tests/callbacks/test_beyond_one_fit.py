@@ -295,3 +295,45 @@ def test_global_step_is_the_trainers(tmp_path: Path) -> None:
     assert run.metrics(["loss"])["global_step"].to_pylist() == [1, 2, 3, 4, 5, 6]
     assert run.metrics(["val_loss_epoch"])["global_step"].to_pylist() == [3, 6]
     assert run.metrics(["val_loss_step"])["global_step"].to_pylist() == [3] * BATCHES + [6] * BATCHES
+
+
+class TwoStepsABatch(Net):
+    """Manual optimization: `global_step` runs twice as fast as the loggers' step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        optimizer: Any = self.optimizers()
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = self.loss(batch)
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss
+
+
+class NotesWhereTheTrainerIs(pl.Callback):
+    """After each batch, as the trainer's own properties have it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append((trainer.global_step, trainer.current_epoch))
+
+
+@pytest.mark.parametrize("module", [Net, TwoStepsABatch])
+def test_global_step_and_epoch_are_the_trainers_after_a_resume_too(tmp_path: Path, module: Callable[[], Any]) -> None:
+    """With one optimizer step a batch, and with two."""
+    notes = NotesWhereTheTrainerIs()
+    options = {**QUIET, "enable_checkpointing": True, "logger": False}
+    for epochs, start in ((2, None), (4, "last")):
+        saves = ModelCheckpoint(tmp_path / "checkpoints", save_last=True)
+        trainer = pl.Trainer(**{**options, "max_epochs": epochs}, callbacks=[MetricsCallback(tmp_path / "runs"), notes, saves])
+        trainer.fit(module(), loader(), ckpt_path=start)
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    table = run.metrics(["loss"])
+    assert list(zip(table["global_step"].to_pylist(), table["epoch"].to_pylist(), strict=True)) == notes.seen
+    assert len(notes.seen) == 4 * BATCHES

@@ -8,6 +8,7 @@ included, with no collective and, in the training step, no device sync. (Read fr
 """
 
 from fitgate_callbacks._internals._epoch_sums import finished, running_sums
+from fitgate_callbacks._internals._position import position_of
 from fitgate_callbacks._internals._step_values import StepValues
 from fitgate_callbacks._internals._tap import Listener, LoggerTap, end_of_fit_checkpoint, last_saved_steps, missing_path
 
@@ -19,5 +20,6 @@ __all__ = [
     "finished",
     "last_saved_steps",
     "missing_path",
+    "position_of",
     "running_sums",
 ]

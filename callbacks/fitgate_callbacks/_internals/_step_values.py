@@ -24,6 +24,10 @@ class StepValues:
     Args:
         results: the collection.
         step_is_axis: a metric named `step` is the x-axis of the others, as in training.
+
+    Attributes:
+        has_axis: there is such a metric.
+        own_names: all that was ever logged for loggers.
     """
 
     def __init__(self, results: Any, *, step_is_axis: bool = False) -> None:  # noqa: ANN401 - Lightning's private class
@@ -32,6 +36,7 @@ class StepValues:
         self._planned = 0
         self._plans: dict[int | None, _Plan] = {}
         self._axis: _LastOf | None = None
+        self.has_axis = False
         self.own_names: frozenset[str] = frozenset()
 
     @property
@@ -46,7 +51,30 @@ class StepValues:
         if len(results) != self._planned:
             self._plan_again()
         plan = self._plans.get(results.dataloader_idx)
-        return plan.take() if plan is not None else ((), [])
+        if plan is None:
+            return (), []
+        names, counts = plan.names, plan.counts
+        kept: list[str] | None = None
+        values: list[Any] = []
+        for i, metric in enumerate(plan.metrics):
+            count, cache = metric._update_count, metric._forward_cache  # noqa: SLF001
+            if count == counts[i] or cache is None:
+                kept = list(names[:i]) if kept is None else kept
+                continue
+            counts[i] = count
+            try:
+                values.append(cache.item() if cache.is_cpu else number_or_tensor(names[i], cache))
+            except RuntimeError:
+                not_one_number(names[i], cache)
+            if kept is not None:
+                kept.append(names[i])
+        # The same tuple as long as the same names come: whoever groups records by names then compares one object.
+        return (names if kept is None else tuple(kept)), values
+
+    def counts_were_reset(self) -> None:
+        """Lightning has reset some of the collection, and counts those from 0 again: what comes next is new at whatever count."""
+        for plan in self._plans.values():
+            plan.counts = [0 if metric._forward_cache is None else count for metric, count in zip(plan.metrics, plan.counts, strict=True)]  # noqa: SLF001
 
     def _plan_again(self) -> None:
         self._planned = len(self._results)
@@ -58,55 +86,33 @@ class StepValues:
         if self._step_is_axis:
             axis = by_name.get(None, {}).pop("step", None)
             self._axis = _LastOf(axis) if axis is not None else None
-        self._plans = {loader: _Plan(names, self._plans.get(loader)) for loader, names in by_name.items()}
+            self.has_axis = axis is not None
+        before = self._plans
+        self._plans = {loader: _Plan(names, before.get(loader)) for loader, names in by_name.items()}
         self.own_names = frozenset(m.meta.name for m in self._results.values() if m.meta.logger)
 
 
 class _Plan:
     """What to look at after each batch, worked out when a new name appears.
 
-    Each log makes a new tensor and the one given out last is kept alive here, so the same object means: not logged
-    again. Only a torchmetrics object can keep its tensor though it was logged again; there its count of updates tells.
+    Whether a metric was logged again is told by its count of updates. Its tensor would tell as well, were it kept here
+    until then; but then each is freed long after all of it has left the processor's caches.
+
+    Attributes:
+        names: of the metrics, in their order.
+        metrics: Lightning's; under one name the last of several.
+        counts: of updates, of each metric when it was given out last; 0 before, and after a reset.
     """
 
     def __init__(self, by_name: Mapping[str, list[Any]], before: _Plan | None) -> None:
-        self._names = tuple(by_name)
-        self._metrics = [metrics[0] if len(metrics) == 1 else _LastOf(metrics) for metrics in by_name.values()]
-        given = before.given() if before is not None else {}
-        self._caches = [given.get(name, (None, 0))[0] for name in by_name]
-        self._counts = [given.get(name, (None, 0))[1] for name in by_name]
-        self._objects = [i for i, metric in enumerate(self._metrics) if not metric.is_tensor]
-
-    def take(self) -> tuple[tuple[str, ...], list[Any]]:
-        names, caches = self._names, self._caches
-        kept: list[str] | None = None
-        values: list[Any] = []
-        for i, metric in enumerate(self._metrics):
-            cache = metric._forward_cache  # noqa: SLF001
-            if cache is None or (cache is caches[i] and (metric.is_tensor or metric._update_count == self._counts[i])):  # noqa: SLF001
-                kept = list(names[:i]) if kept is None else kept
-                continue
-            caches[i] = cache
-            try:
-                values.append(cache.item() if cache.is_cpu else number_or_tensor(names[i], cache))
-            except RuntimeError:
-                not_one_number(names[i], cache)
-            if kept is not None:
-                kept.append(names[i])
-        for i in self._objects:
-            self._counts[i] = self._metrics[i]._update_count  # noqa: SLF001
-        # The same tuple as long as the same names come: whoever groups records by names then compares one object.
-        return (names if kept is None else tuple(kept)), values
-
-    def given(self) -> dict[str, tuple[Any, int]]:
-        """By name, the tensor that was given out last and the count of updates."""
-        return {name: (cache, count) for name, cache, count in zip(self._names, self._caches, self._counts, strict=True)}
+        self.names = tuple(by_name)
+        self.metrics = [metrics[0] if len(metrics) == 1 else _LastOf(metrics) for metrics in by_name.values()]
+        given = dict(zip(before.names, before.counts, strict=True)) if before is not None else {}
+        self.counts: list[Any] = [given.get(name, 0) for name in by_name]
 
 
 class _LastOf:
     """One name logged in several hooks: loggers get the value of the hook that came to log it last of all."""
-
-    is_tensor = True
 
     def __init__(self, metrics: list[Any]) -> None:
         self._metrics = metrics[::-1]
@@ -124,5 +130,6 @@ class _LastOf:
         return bool(self._valid.has_reset)
 
     @property
-    def _update_count(self) -> int:
-        return int(self._valid._update_count)  # noqa: SLF001
+    def _update_count(self) -> tuple[int, int]:
+        valid = self._valid
+        return id(valid), valid._update_count  # noqa: SLF001

@@ -69,9 +69,13 @@ def missing_path(trainer: Trainer) -> str | None:
         values = StepValues(trial)
         trial.log("training_step", "trial", torch.tensor(1.5), on_step=True, on_epoch=True)
         taken = [values.take(), values.take()]
+        trial.reset()
+        values.counts_were_reset()
+        trial.log("training_step", "trial", torch.tensor(1.5), on_step=True, on_epoch=True)
+        taken.append(values.take())
     except Exception as error:  # noqa: BLE001 - whatever a changed class does; the public path needs none of it
         return f"{kind.__name__} ({error})"
-    return None if taken == [(("trial_step",), [1.5]), ((), [])] else f"{kind.__name__} (it gave {taken})"
+    return None if taken == [(("trial_step",), [1.5]), ((), []), (("trial_step",), [1.5])] else f"{kind.__name__} (it gave {taken})"
 
 
 def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:
@@ -103,11 +107,11 @@ class LoggerTap:
         self._listener: Listener | None = listener
         self._connector: Any = trainer._logger_connector  # noqa: SLF001
         self._epoch_loop: Any = trainer.fit_loop.epoch_loop
-        self._train_values = StepValues(self._epoch_loop._results, step_is_axis=True)  # noqa: SLF001
+        self._before: list[tuple[Any, str, Any, Any]] = []
+        self._train_values = self._values_of(self._epoch_loop._results, step_is_axis=True)  # noqa: SLF001
         self._eval_values: dict[int, StepValues] = {}
         self._sums = dict(sums or {})
         self._in_step = False
-        self._before: list[tuple[Any, str, Any, Any]] = []
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
 
@@ -225,6 +229,16 @@ class LoggerTap:
         self._set(automatic, "run", run_automatically)
         self._set(manual, "run", run_manually)
 
+    def _values_of(self, results: Any, *, step_is_axis: bool = False) -> StepValues:  # noqa: ANN401 - Lightning's private class
+        values, reset = StepValues(results, step_is_axis=step_is_axis), results.reset
+
+        def reset_and_tell(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's own
+            reset(*args, **kwargs)
+            values.counts_were_reset()
+
+        self._set(results, "reset", reset_and_tell)
+        return values
+
     def _set(self, owner: Any, name: str, ours: Any) -> None:  # noqa: ANN401 - an object of Lightning's and a function
         self._before.append((owner, name, ours, owner.__dict__.get(name)))
         owner.__dict__[name] = ours
@@ -237,7 +251,8 @@ class LoggerTap:
             return
         values = self._train_values
         names, taken = values.take()
-        listener.train_step(self._epoch_loop._batches_that_stepped, values.axis, names, taken, values.own_names)  # noqa: SLF001
+        axis = values.axis if values.has_axis else None
+        listener.train_step(self._epoch_loop._batches_that_stepped, axis, names, taken, values.own_names)  # noqa: SLF001
 
     def _tell_eval_step(self) -> None:
         listener, results = self._listener, self._trainer._results  # noqa: SLF001
@@ -245,7 +260,7 @@ class LoggerTap:
             return
         values = self._eval_values.get(id(results))
         if values is None:
-            values = self._eval_values[id(results)] = StepValues(results)
+            values = self._eval_values[id(results)] = self._values_of(results)
         listener.eval_step(self._stage, results.dataloader_idx or 0, *values.take())
 
     def _tell_all_else(self, metrics: Mapping[str, Any], step: int | None) -> None:
