@@ -1,15 +1,17 @@
 """The rules on nets that are really trained: a quick part of the corpus behind the table in docs/diagnosis.md."""
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
-from fitgate.diagnosis import diagnose_evidence
+from fitgate.diagnosis import Curve, Evidence, Goal, diagnose_evidence
 
 _SCRIPT = Path(__file__).parents[2] / "benchmarks" / "diagnosis_corpus.py"
 _SEED = 7
@@ -27,8 +29,6 @@ _FAULTY = (
     "climbs instead of descending",
     "overfits few samples",
     "underfits: a line where none will do",
-    "oscillates",
-    "oscillates, in percent",
     "underfits: a line where none will do, in percent",
     "plateau",
     "warms up past what it bears",
@@ -68,3 +68,20 @@ def test_the_fault_of_a_run_is_found(corpus: ModuleType, name: str) -> None:
     found = {f.rule for f in diagnose_evidence(corpus.train(case.settings, _SEED)).findings}
     assert case.must <= found
     assert found <= case.must | case.may
+
+
+@pytest.mark.parametrize("whole", [1.0, 100.0])
+def test_an_accuracy_that_goes_up_and_down_is_found(whole: float) -> None:
+    """As a net had it that was trained once: whether one at the edge of what it bears falls and rises or dies, another processor decides anew."""
+    recorded = json.loads((Path(__file__).parent / "oscillating.json").read_text())
+    curves = {}
+    for name, scale in (("val_loss", 1.0), ("val_acc", whole)):
+        value = np.array(recorded[name]) * scale
+        epoch = np.arange(len(value))
+        step = (epoch + 1) * recorded["steps_an_epoch"]
+        curves["validate", name] = Curve(
+            stage="validate", name=name, step=step - 1, global_step=step, epoch=epoch, value=value, samples=500
+        )
+    goals = (Goal(metric="val_acc", better_high=True, required=0.97 * whole, text=f"val_acc >= {0.97 * whole:g}"),)
+    found = {f.rule for f in diagnose_evidence(Evidence(curves=curves, goals=goals, classes=10, judged_step=int(step[-1]))).findings}
+    assert "oscillation" in found
