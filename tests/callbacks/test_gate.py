@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -230,13 +229,6 @@ def test_a_forgotten_metrics_callback_is_told_once_with_what_to_add() -> None:
     assert told.count("ValueError: ") == 1
     assert "During handling" not in told
     assert 'from fitgate.callbacks import MetricsCallback, then callbacks=[MetricsCallback("runs"), …]' in str(caught.value)
-
-
-def test_the_callbacks_alone_load_no_file_lock() -> None:
-    """Some versions of filelock add an audit hook to the process, which slows every step of every fit; only publishing needs it."""
-    code = "import sys, fitgate.callbacks; print('filelock' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_a_hook_of_a_subclass_is_called(tmp_path: Path) -> None:

