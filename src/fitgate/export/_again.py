@@ -53,7 +53,7 @@ def judge_by(run: Run, thresholds: Sequence[Threshold], record: OnRecord | None,
     Args:
         run: from any store.
         thresholds: at least one.
-        record: what its gate.json says, for thresholds on the exported files; None where there is none.
+        record: what its gate.json says, for what was measured and proven of an export; None where there is none.
         live: what a relative threshold is held against; None when nothing is live.
         allow: eligibility rules to set aside.
 
