@@ -108,6 +108,8 @@ def test_what_stands_beside_the_versions_is_missed(release: Release, model_dir: 
         ({"files": []}, "lists 0 files"),
         ({"files": "model.bin"}, "Expected `array`, got `str` - at `\\$.files`"),
         ({"metrics": {"a": "high"}}, "at `\\$.metrics"),
+        ({"source": []}, "Expected `object`, got `array` - at `\\$.source`"),
+        ({"proof": []}, "Expected `object`, got `array` - at `\\$.proof`"),
         ({"format": 2}, "is of format 2; this version of fitgate reads format 1"),
     ],
 )

@@ -54,10 +54,10 @@ def already_live(
         return None
     try:
         live = live_content(model_dir)
-        if live is None or any((live.get("source") or {}).get(key) != source.get(key) for key in ("sha256", "run_id")):
+        if live is None or any(live.get("source", {}).get(key) != source.get(key) for key in ("sha256", "run_id")):
             return None
         files = {entry["path"] for entry in live["files"]}
-        measures = (live.get("metrics") or {}).items()
+        measures = live.get("metrics", {}).items()
         artifact = {name: value for name, value in measures if name.startswith(ARTIFACT) and value is not None}
         measured = {threshold.metric for threshold in thresholds if threshold.metric.startswith(ARTIFACT)} <= artifact.keys()
         if not measured or not {all_formats()[name].file for name in formats} <= files:
@@ -69,7 +69,7 @@ def already_live(
         return None  # what can't be read is no reason not to publish a good version
     # An earlier version of fitgate kept the compared values alone.
     before = decision.live or (None if decision.champion is None else LiveVersion(metrics=decision.champion))
-    not_compared = (live.get("proof") or {}).get("outputs_not_compared")
+    not_compared = live.get("proof", {}).get("outputs_not_compared")
     return AlreadyLive(version=live["version"], before=before, artifact=artifact, outputs_not_compared=not_compared)
 
 
