@@ -13,7 +13,7 @@ from fitgate.export._champion import judge_run, live, with_training_warnings
 from fitgate.export._publication import AlreadyLive, Prepared
 from fitgate.export._stage import seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
-from fitgate.gate import Decision, Threshold, decision_as_dict, judge
+from fitgate.gate import NOT_COMPARED, Decision, Threshold, decision_as_dict, judge
 from fitgate.store import Run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "prepare"]
 
 _log = logging.getLogger("fitgate")
-_NOT_COMPARED = "outputs were not compared, only weights: {}"
+_NOT_COMPARED = NOT_COMPARED + ", only weights: {}"
 
 
 @dataclass(frozen=True, kw_only=True)
