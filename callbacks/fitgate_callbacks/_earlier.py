@@ -65,7 +65,7 @@ def _version(run_id: str, decision: Decision, model_dir: Path) -> int | None:
         live = live_content(model_dir) or {}
     except FitgateError:
         return None
-    source = live.get("source") or {}
+    source = live.get("source", {})
     same = source.get("run_id") == run_id and source.get("global_step") == decision.judged.global_step
     return int(live["version"]) if same else None
 

@@ -93,6 +93,11 @@ class LoggedValues:
         for step, names, values, epoch in state.get("untold", []):
             self._sink("train", step, tuple(names), list(values), epoch=epoch)
 
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Count on from where an earlier process stopped, though nothing is left to fit: it may be validated or tested."""
+        if state:
+            self._eval_steps, self._next_step = dict(state["eval_steps"]), state["next_step"]
+
     def remove(self, *, error: bool = False) -> None:
         """Listen no more.
 

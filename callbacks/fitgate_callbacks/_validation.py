@@ -1,10 +1,10 @@
-"""What stands behind a validation's values, batch by batch: for confidence bounds."""
+"""Which data a fit is validated on: its loaders, sizes and samples."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,58 +12,12 @@ import torch
 from pytorch_lightning import Trainer
 from torch.utils.data import DistributedSampler, RandomSampler
 
-from fitgate.store._evidence import ALL_RANKS, SAMPLES, WEIGHT
 from fitgate.store._run_file import ValidationSet
-from fitgate_callbacks._internals import running_sums
-from fitgate_callbacks._values import number_or_tensor
 
-__all__ = ["ValidationEvidence", "ValidationSetSeen", "not_repeated", "samples_in", "val_loaders"]
+__all__ = ["ValidationSetSeen", "not_repeated", "samples_in", "share_of", "val_loaders"]
 
 _FIRST = 8
 """Samples of each loader that the digest is taken of."""
-
-Sink = Callable[[int, tuple[str, ...], list[Any]], None]
-"""Takes (step, names, values)."""
-
-
-class ValidationEvidence:
-    """Gives a sink the running sums of each validation pass of a fit, after each batch.
-
-    On an accelerator nothing is computed and nothing is waited for: the sums are Lightning's own tensors.
-    """
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._step = 0
-        self._seen: dict[int, int] = {}
-
-    def start(self) -> None:
-        """A pass begins."""
-        self._seen = {}
-
-    def add(self, trainer: Trainer, batch: Any, loader: int) -> None:  # noqa: ANN401 - whatever a dataloader gives
-        """After a batch. One whose size can't be told is left out, and so is its loader's pass."""
-        size = samples_in(batch)
-        if size is None:
-            return
-        self._seen[loader] = self._seen.get(loader, 0) + size
-        suffix = _suffix(trainer, loader)
-        names, values = [f"{SAMPLES}{suffix}"], [float(self._seen[loader])]
-        for name, value, weight in running_sums(trainer):
-            names += [name, f"{name}{WEIGHT}"]
-            values += [number_or_tensor(name, value), number_or_tensor(name, weight)]
-        self._send(names, values)
-
-    def end(self, trainer: Trainer) -> None:
-        """The pass is over: where the samples of all ranks are known, say how many they were, each counted once."""
-        known = {loader: _of_all_ranks(trainer, loader, seen) for loader, seen in self._seen.items()} if trainer.world_size > 1 else {}
-        names = [f"{ALL_RANKS}{_suffix(trainer, loader)}" for loader in known]
-        if names:
-            self._send(names, [float(count) for count in known.values()])
-
-    def _send(self, names: list[str], values: list[Any]) -> None:
-        self._sink(self._step, tuple(names), values)
-        self._step += 1
 
 
 class ValidationSetSeen:
@@ -138,6 +92,12 @@ def samples_in(batch: Any) -> int | None:  # noqa: ANN401
     return next((size for size in map(samples_in, _parts(batch)) if size is not None), None)
 
 
+def share_of(trainer: Trainer, index: int) -> int:
+    """Which share of a loader's samples this rank is given; where ranks are given the same, it is the same."""
+    sampler = getattr(val_loaders(trainer)[index], "sampler", None)
+    return sampler.rank if isinstance(sampler, DistributedSampler) else 0
+
+
 def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
     """How many of a batch's samples are not a repetition: they come first.
 
@@ -192,20 +152,3 @@ def _parts(batch: Any) -> Iterable[Any]:  # noqa: ANN401
     if isinstance(batch, list | tuple):
         return batch
     return [getattr(batch, field.name) for field in fields(batch)] if is_dataclass(batch) else []
-
-
-def _suffix(trainer: Trainer, loader: int) -> str:
-    return f"/dataloader_idx_{loader}" if len(val_loaders(trainer)) > 1 else ""
-
-
-def _of_all_ranks(trainer: Trainer, index: int, seen: int) -> int:
-    """Distinct samples that all ranks saw together, told without asking them.
-
-    A distributed sampler gives each rank as many, and repeats some so that it comes out even: a whole pass saw the data
-    set once. Without one, each rank saw the same data; of an unsized one, nothing but this rank's count is known.
-    """
-    loader = val_loaders(trainer)[index]
-    total = _size(getattr(loader, "dataset", None))
-    if not isinstance(getattr(loader, "sampler", None), DistributedSampler) or total is None:
-        return seen
-    return min(seen * trainer.world_size, total)

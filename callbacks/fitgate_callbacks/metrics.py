@@ -9,13 +9,13 @@ from typing import Any
 from fitgate.store._names import check_run_id
 from fitgate.store._recorder import Recorder
 from fitgate.store._values import check_name, check_seconds, check_step, to_float
+from fitgate_callbacks._evidence import ValidationEvidence
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer, only_waits
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, LOSS, StepOutputs
 from fitgate_callbacks._rates import LearningRates
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
 from fitgate_callbacks._roots import local_root
-from fitgate_callbacks._validation import ValidationEvidence
 from fitgate_callbacks._written import CheckpointsWritten, settle
 
 __all__ = ["MetricsCallback"]
@@ -217,14 +217,14 @@ class MetricsCallback(Callback):
         """Count the accuracy of one batch, and keep what stands behind the values of a fit."""
         if self._recording.trainer is None:
             return
-        evidence = trainer.state.fn == "fit" and self.recorder is not None
-        if evidence:
+        fitting = trainer.state.fn == "fit"
+        if fitting and self.recorder is not None:
             self._recording.validation_set.take(trainer, batch, dataloader_idx)
         if trainer.sanity_checking:
             self._outputs.check(outputs)
             return
         self._outputs.add_to_pass(trainer, outputs, batch, dataloader_idx)
-        if evidence:
+        if fitting and (self.recorder is not None or trainer.world_size > 1):  # rank 0 asks the others for theirs
             self._evidence.add(trainer, batch, dataloader_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -232,7 +232,8 @@ class MetricsCallback(Callback):
         if trainer.sanity_checking:
             self._validation_logs_loss |= LOSS in trainer.logged_metrics
             return
-        self._evidence.end(trainer)
+        if trainer.state.fn == "fit":
+            self._evidence.end(trainer)
         counted = self._outputs.end_pass(trainer, self.names.get("validate", set()))
         if counted:
             self._recording.take("validate", self._logged.step, tuple(counted), list(counted.values()))
@@ -317,7 +318,7 @@ class MetricsCallback(Callback):
         self._outputs = StepOutputs(self._accuracy)
         self._logged = LoggedValues(self._recording.take, self._outputs)
         self._rates = LearningRates(self._take_rates)
-        self._evidence = ValidationEvidence(self._recording.take_batches)
+        self._evidence = ValidationEvidence(self._recording.take_batches, self.flush)
 
     def _take_rates(self, names: tuple[str, ...], values: list[Any]) -> None:
         self._recording.take("train", self._logged.coming_step, names, values)
@@ -374,5 +375,7 @@ class MetricsCallback(Callback):
         self._rates.remove()
         self._logged.remove(error=error)
         self._outputs.drop()
+        if self.recorder is None:
+            self._logged.go_on(self._restored.get("logged", {}))
         self._recording.close(restored=self._restored.get("run_id"))
         self._restored, self._early, self._may_begin = {}, [], False

@@ -40,10 +40,11 @@ class Ranked(pl.LightningModule):
 
 
 class CountsCollectives(pl.Callback):
-    """How often a training step talks to the other ranks, Lightning's own words included."""
+    """How often training and validation talk to the other ranks, Lightning's own words included."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self._where = "train"
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._originals = {name: getattr(torch.distributed, name) for name in COLLECTIVES}
@@ -54,9 +55,15 @@ class CountsCollectives(pl.Callback):
         for name, original in self._originals.items():
             setattr(torch.distributed, name, original)
 
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._where = "validate"
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self._where = "train"
+
     def _counted(self, name: str, original: Any) -> Any:
         def counted(*args: Any, **options: Any) -> Any:
-            self.counts[name] += 1
+            self.counts[f"{self._where} {name}"] += 1
             return original(*args, **options)
 
         return counted

@@ -253,6 +253,26 @@ def test_nothing_is_left_of_what_records_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("then", [_validate, _test])
+def test_a_trainer_that_found_nothing_left_to_do_counts_on_too(tmp_path: Path, then: Callable[[Any, Any], None]) -> None:
+    """It goes on from a finished fit, then validates or tests: the points that the fit's own Trainer would have given, and none of the fit's is overwritten."""
+    fitted = {}
+    for name in ("own", "another"):
+        trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path / name)])
+        module = Net()
+        _fit(trainer, module)
+        fitted[name] = set(in_order(stored_points(tmp_path / name)))
+        if name == "another":
+            trainer.save_checkpoint(tmp_path / "end.ckpt")
+            trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path / name)])
+            module = Net()
+            trainer.fit(module, loader(), loader(3), ckpt_path=tmp_path / "end.ckpt")
+        then(trainer, module)
+    points = in_order(stored_points(tmp_path / "another"))
+    assert points == in_order(stored_points(tmp_path / "own"))
+    assert fitted["another"] < set(points)
+
+
 def test_a_value_of_many_elements_is_refused_by_name(tmp_path: Path) -> None:
     """A torchmetrics object may give several numbers; which metric it was is said."""
     from torchmetrics.classification import MulticlassAccuracy  # noqa: PLC0415 - as in the module under test

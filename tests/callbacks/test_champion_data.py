@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
 
 import fitgate
 from fitgate.callbacks import GateCallback
-from tests.callbacks._gated import BATCH, Scripted, loader, make_trainer
+from fitgate.cli import app
+from fitgate.registry import rollback
+from tests.callbacks._gated import BATCH, Scripted, gate_file, loader, make_trainer
 
 
 def _other(rows: int = 20, *, shuffle: bool = False) -> DataLoader[Any]:
@@ -55,3 +58,31 @@ def test_the_warning_is_there_when_a_stored_run_is_judged_again(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     (warning,) = json.loads(done.stdout)["warnings"]
     assert "other first samples" in warning
+
+
+class TakesNoBatch(Scripted):
+    """Its forward takes no batch, so its outputs can't be compared; and its loss is NaN in the first epoch."""
+
+    def forward(self, *, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(features)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = torch.nn.functional.cross_entropy(self(features=batch[0]), batch[1])
+        return loss * float("nan") if self.current_epoch == 0 else loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", self.script[min(self.current_epoch, len(self.script) - 1)])
+
+
+def test_judged_against_the_same_champion_again_all_is_said_as_in_the_fit(tmp_path: Path) -> None:
+    """Other data, outputs that were not compared, a training that was not finite: with --champion, and with thresholds, gate.json comes out again."""
+    _warnings(tmp_path, loader())
+    thresholds = ["val_acc >= 0.5", "val_acc >= champion - 0.01"]
+    gate = GateCallback(thresholds, dirpath=tmp_path / "deploy", model_name="net")
+    make_trainer(tmp_path, gate).fit(TakesNoBatch((0.9,)), loader(), _other())
+    assert gate.decision is not None
+    assert [warning.split()[0] for warning in gate.decision.warnings] == ["the", "outputs", "in"]
+    rollback(tmp_path / "deploy" / "net")
+    asked = ["gate", "latest", "--json", "--root", str(tmp_path / "runs"), "--champion", str(tmp_path / "deploy" / "net")]
+    for options in ([], [part for text in thresholds for part in ("-t", text)]):
+        assert json.loads(CliRunner().invoke(app, [*asked, *options]).stdout) == gate_file(tmp_path)

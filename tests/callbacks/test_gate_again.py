@@ -1,6 +1,7 @@
 """A run that was judged before: a fit with nothing left to do leaves it as it is, and no weights are published twice."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from fitgate import Decision
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate.registry import rollback
+from fitgate.registry._manifest import encode_manifest
 from tests.callbacks._gated import STEPS, Scripted, best, fit, gate_file, judged_again, latest, loader, make_trainer, manifest, published
 
 LIVE = ["1", "CURRENT", "history.jsonl"]
@@ -304,9 +306,9 @@ def test_weights_that_are_live_meet_a_threshold_that_is_new_against_the_version_
     assert judged_again(tmp_path) == gate_file(tmp_path)
 
 
-@pytest.mark.parametrize("change", ["format", "rolled back", "damaged"])
+@pytest.mark.parametrize("change", ["format", "rolled back", "damaged", "of another shape"])
 def test_what_the_live_version_lacks_is_published(tmp_path: Path, change: str) -> None:
-    """A further format, another live version, a file that is no longer whole: there is a reason for a new version."""
+    """A further format, another live version, a file that is no longer whole, a manifest of no known shape: a reason for a new version."""
     if change == "rolled back":
         fit(tmp_path, best(tmp_path, "first"), module=Scripted((0.85,)), max_epochs=1)
     last = best(tmp_path, save_last=True)
@@ -317,6 +319,11 @@ def test_what_the_live_version_lacks_is_published(tmp_path: Path, change: str) -
         options["gate"] = {"formats": ["safetensors", "checkpoint"]}
     elif change == "rolled back":
         rollback(folder)
+    elif change == "of another shape":
+        data = encode_manifest({**manifest(tmp_path), "proof": ["none"]})
+        (folder / "1" / "manifest.json").write_bytes(data)
+        current = json.loads((folder / "CURRENT").read_bytes())
+        (folder / "CURRENT").write_text(json.dumps({**current, "manifest_sha256": hashlib.sha256(data).hexdigest()}))
     else:
         (folder / "1" / "model.safetensors").write_bytes(b"")
     gate, _ = fit(tmp_path, best(tmp_path), module=Scripted((0.9, 0.5, 0.4)), ckpt_path=last.last_model_path, **options)

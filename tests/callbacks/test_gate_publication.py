@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 
 from fitgate.gate import judge
-from fitgate.registry import read_current, verify
+from fitgate.registry import read_current, read_history, verify
 from tests.callbacks._gated import Scripted, best, fit, gate_file, judged_again, latest, loader, make_trainer, manifest, published
 from tests.registry._versions import publish_version
 
@@ -83,6 +83,30 @@ def test_without_a_relative_threshold_who_is_live_does_not_matter(tmp_path: Path
     """The later of two publishers is live."""
     gate, _ = fit(tmp_path, best(tmp_path), Publishes(tmp_path, 0.95), module=Scripted((0.85,)), thresholds=["val_acc >= 0.5"])
     assert gate.version == 2
+
+
+@pytest.mark.parametrize(("accuracy", "verdict", "live"), [(0.84, "deploy", [1, 2, 1]), (0.95, "improve", [1, 2])])
+def test_weights_that_were_live_are_not_any_more(tmp_path: Path, accuracy: float, verdict: str, live: list[int]) -> None:
+    """A resumed fit finds its weights live, then another version is: held against that one, and live again where they pass."""
+    last = best(tmp_path, save_last=True)
+    fit(tmp_path, last, module=Scripted((0.9, 0.5)), max_epochs=2)
+    other, module = Publishes(tmp_path, accuracy), Scripted((0.9, 0.5, 0.4))
+    gate, _ = fit(tmp_path, best(tmp_path), other, thresholds=RELATIVE, module=module, ckpt_path=last.last_model_path)
+    assert gate.decision is not None
+    assert (gate.decision.verdict, gate.version) == (verdict, 1 if verdict == "deploy" else None)
+    assert gate.decision.live is not None
+    assert gate.decision.live.version == 2
+    assert gate.decision.checks[1].required == pytest.approx(accuracy)
+    model_dir = tmp_path / "deploy" / "net"
+    assert published(tmp_path) == ["1", "2", "CURRENT", "history.jsonl"]
+    assert [move.version for move in read_history(model_dir)] == live
+    current = read_current(model_dir)
+    assert current is not None
+    assert current.version == live[-1]
+    assert verify(model_dir).problems == ()
+    assert "went live" in gate.decision.warnings[-1]
+    assert gate_file(tmp_path)["warnings"] == list(gate.decision.warnings)
+    assert judged_again(tmp_path) == gate_file(tmp_path)
 
 
 def test_another_callbacks_teardown_fails_after_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

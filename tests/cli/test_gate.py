@@ -139,6 +139,25 @@ def test_a_threshold_on_the_exported_files_is_judged_by_what_was_measured(root: 
     assert "did you mean artifact.size_mb?" in done.stderr
 
 
+def test_what_was_measured_of_the_export_is_told_whatever_is_asked(root: Path, invoke: Any) -> None:
+    """By thresholds that say nothing of the files too: the metrics of gate.json, and that the export differs. A damaged record is not needed then."""
+    record = root / RUN / "gate.json"
+    decision = judge(fitgate.Store(str(root)).run(RUN), ["val_acc >= 0.5"])
+    decision = replace(decision, metrics={**decision.metrics, "artifact.size_mb": 1.5})
+    record.write_bytes(encode_json(decision_as_dict(decision, RUN)))
+    asked = ("gate", RUN, "--root", root, "--json", "-t", "val_loss <= 0.5")
+    done = invoke(*asked)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["metrics"] == json.loads(record.read_bytes())["metrics"]
+    differs = "artifact differs: model.onnx, 1 sample: 'y' differs"
+    record.write_bytes(encode_json(decision_as_dict(replace(decision, verdict="improve", reasons=(differs,)), RUN)))
+    done = invoke(*asked)
+    assert (done.exit_code, json.loads(done.stdout)["reasons"]) == (1, [differs])
+    record.write_text("[]")
+    assert invoke(*asked).exit_code == 0
+    assert invoke(*asked, "-t", "artifact.size_mb <= 2").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("text", "code"), [("val_acc >= 0.9 (warn)", 1), ("val_acc >= 0.2 (95 % confidence)", 1), ("val_acc 0.2 (95 %)", 2)]
 )

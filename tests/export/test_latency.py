@@ -67,6 +67,35 @@ def test_median_and_p95_are_numpys_of_the_timed_runs(tmp_path: Path, clock: Cloc
     staged.drop()
 
 
+def test_what_is_slow_only_at_first_is_not_timed(tmp_path: Path, clock: Clock) -> None:
+    """The first forwards after its weights were loaded take ten times as long: neither the median nor the 95th percentile is theirs."""
+
+    class WarmsUp(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(4, 3)
+            self.forwards = 0
+
+        def load_state_dict(self, *given: Any, **options: Any) -> Any:
+            self.forwards = 0
+            return super().load_state_dict(*given, **options)
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            self.forwards += 1
+            clock.take(0.1 if self.forwards <= 5 else 0.01)
+            logits: torch.Tensor = self.net(features)
+            return logits
+
+    module = WarmsUp()
+    staged = stage(
+        {"state_dict": module.state_dict()}, tmp_path, run_id="r", formats=["safetensors"], module=module, example_input=torch.randn(2, 4)
+    )
+    (entry,) = staged.details["latency"]
+    assert clock.taken[-entry["runs"] - 1] == 0.1
+    assert (entry["median_ms"], entry["p95_ms"]) == (pytest.approx(10), pytest.approx(10))
+    staged.drop()
+
+
 def test_a_threshold_on_p95_is_judged_by_p95(tmp_path: Path, clock: Clock) -> None:
     """One run in ten takes ten times as long: the median stays under the same limit that the 95th percentile misses."""
 

@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from fitgate.callbacks import GateCallback
 from fitgate.export import stage
+from tests.callbacks._gated import Scripted, best, loader, make_trainer
 
 ALL = ("checkpoint", "safetensors", "torch_export", "onnx")
 
@@ -58,6 +60,14 @@ def _snapshot(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def _assert_the_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name, (tensor, place, device) in before["weights"].items():
+        assert torch.equal(after["weights"][name][0], tensor), name
+        assert after["weights"][name][1:] == (place, device)
+    for what in ("modes", "gradients", "hooks", "attributes"):
+        assert after[what] == before[what]
+
+
 def _random_states() -> list[Any]:
     return [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]  # type: ignore[index]  # noqa: NPY002 - the global one
 
@@ -82,12 +92,7 @@ def test_nothing_of_the_live_module_changes(tmp_path: Path, kind: type[Live], co
     before, states = _snapshot(module), _random_states()
     staged = stage({"state_dict": trained}, tmp_path / "m", run_id="r", formats=ALL, module=module, example_input=torch.ones(2, 4))
     assert staged.differs == ()
-    after = _snapshot(module)
-    for name, (tensor, place, device) in before["weights"].items():
-        assert torch.equal(after["weights"][name][0], tensor), name
-        assert after["weights"][name][1:] == (place, device)
-    for what in ("modes", "gradients", "hooks", "attributes"):
-        assert after[what] == before[what]
+    _assert_the_same(before, _snapshot(module))
     assert _random_states() == states
     assert torch.get_num_threads() == 2
     torch.set_num_threads(threads)
@@ -101,3 +106,36 @@ def test_nothing_of_the_live_module_changes(tmp_path: Path, kind: type[Live], co
     # Hooks ran on the copy, with the copy of what they hold.
     assert calls == []
     assert module.calls == []
+
+
+class Notes(pl.Callback):
+    """What the module is when the fit has ended; one before the gate and one after it."""
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.found = _snapshot(pl_module)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")])],
+)
+def test_the_module_stays_on_its_device(tmp_path: Path, device: str) -> None:
+    """At the end of a fit there, when Lightning has brought it to the CPU, and exported from the device: in train mode, as it was."""
+    gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy", model_name="net", formats=ALL)
+    before, after, module = Notes(), Notes(), Scripted()
+    trainer = make_trainer(tmp_path, gate, best(tmp_path), after, accelerator=device)
+    trainer.callbacks.insert(0, before)  # type: ignore[attr-defined]
+    trainer.fit(module, loader(), loader())
+    assert gate.decision is not None
+    assert gate.decision.verdict == "deploy"
+    assert True in before.found["modes"].values()
+    _assert_the_same(before.found, after.found)
+    module.to(device).train()
+    there = _snapshot(module)
+    trained = {name: tensor.cpu() for name, tensor in module.state_dict().items()}
+    staged = stage({"state_dict": trained}, tmp_path / "m", run_id="r", formats=ALL, module=module, example_input=torch.ones(2, 4))
+    assert staged.differs == ()
+    _assert_the_same(there, _snapshot(module))
+    assert {tensor.device.type for tensor in module.state_dict().values()} == {device}
+    assert module.training
+    staged.drop()

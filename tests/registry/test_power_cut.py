@@ -53,7 +53,7 @@ def _assert_moved_durably(events: list[Event], model_dir: Path, name: str) -> No
 def test_a_version_is_on_the_disk_before_it_has_its_name_and_its_name_before_current_moves(
     events: list[Event], model_dir: Path, release: Release
 ) -> None:
-    """Every file of it, every folder in it, itself; then its name in the model's folder; then CURRENT, then history.jsonl."""
+    """Every file and folder in it, itself, and the names of the folders it lies in; then its own; then CURRENT, then history.jsonl."""
     release(onnx=True)
     version = model_dir / "1"
     named, live = (events.index(("renamed", model_dir / name)) for name in ("1", "CURRENT"))
@@ -67,6 +67,8 @@ def test_a_version_is_on_the_disk_before_it_has_its_name_and_its_name_before_cur
     assert ("synced", _identity(version)) in events[sealed:named]
     assert named < live < events.index(("renamed", model_dir / "history.jsonl"))
     assert ("synced", _identity(model_dir)) in events[named:live]
+    for above in (model_dir.parent, model_dir.parent.parent):  # neither the model's folder nor the deploy root was there before
+        assert ("synced", _identity(above)) in events[:named]
     for name in ("CURRENT", "history.jsonl", "config.pbtxt"):
         _assert_moved_durably(events, model_dir, name)
 

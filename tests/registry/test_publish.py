@@ -143,6 +143,23 @@ def test_killed_at_its_last_steps_current_names_a_whole_version(tmp_path: Path, 
     assert _kill_at_each_step(tmp_path, action, most=most) == most
 
 
+def test_killed_in_a_first_publication_nothing_is_off(tmp_path: Path) -> None:
+    """At each step from where the version gets its number: CURRENT or a line of the history may not be there yet, and nothing was removed."""
+    (tmp_path / "count").mkdir()
+    steps, states = _count_steps(tmp_path / "count", "publish"), set()
+    for at in range(steps, 0, -1):
+        model_dir = tmp_path / str(at)
+        model_dir.mkdir()
+        _kill_at(model_dir, at, "publish")
+        if not version_numbers(model_dir):
+            break
+        assert {problem.path for problem in verify(model_dir).problems} <= {"config.pbtxt"}
+        states.add((read_current(model_dir) is None, len(read_history(model_dir))))
+    assert states == {(True, 0), (False, 0), (False, 1)}
+    assert _release(model_dir, "next") == 1
+    assert not verify(model_dir).problems
+
+
 @pytest.mark.stress
 @pytest.mark.timeout(3600)
 def test_killed_at_each_step_two_hundred_times(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from fitgate.cli import app
 from fitgate.errors import RegistryError
-from fitgate.registry import read_current, read_history, read_manifest, verify, version_numbers
+from fitgate.registry import model, read_current, read_history, read_manifest, verify, version_numbers
 from fitgate.registry._manifest import encode_manifest
 
 Release = Callable[..., int]
@@ -72,6 +74,27 @@ def test_what_current_names_must_be_what_was_published(release: Release, model_d
 
 
 @pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["CURRENT"], {"CURRENT": "is missing: by history.jsonl version 2 went live; `fitgate promote {} 2` writes it anew"}),
+        (["history.jsonl"], {"history.jsonl": "is missing: how the versions went live is not known any more"}),
+        (["CURRENT", "history.jsonl"], {"history.jsonl": "is missing: how the versions went live is not known any more"}),
+    ],
+)
+def test_what_stands_beside_the_versions_is_missed(release: Release, model_dir: Path, names: list[str], what: dict[str, str]) -> None:
+    """CURRENT, the history, or both: no version is off then, and something was removed all the same."""
+    release()
+    release()
+    for name in names:
+        (model_dir / name).unlink()
+    assert {p.path: p.what for p in verify(model_dir).problems} == {path: text.format(model_dir) for path, text in what.items()}
+    done = CliRunner().invoke(app, ["verify", str(model_dir), "--json"])
+    assert done.exit_code == 1
+    assert {p["path"] for p in json.loads(done.stdout)["problems"]} == what.keys()
+    assert (model(model_dir).problem is not None) is ("CURRENT" in names)
+
+
+@pytest.mark.parametrize(
     ("change", "what"),
     [
         ({"files": [{"path": "../../secret", "sha256": "0" * 64, "size": 1}]}, r"'\.\./\.\./secret' is not one inside"),
@@ -85,6 +108,8 @@ def test_what_current_names_must_be_what_was_published(release: Release, model_d
         ({"files": []}, "lists 0 files"),
         ({"files": "model.bin"}, "Expected `array`, got `str` - at `\\$.files`"),
         ({"metrics": {"a": "high"}}, "at `\\$.metrics"),
+        ({"source": []}, "Expected `object`, got `array` - at `\\$.source`"),
+        ({"proof": []}, "Expected `object`, got `array` - at `\\$.proof`"),
         ({"format": 2}, "is of format 2; this version of fitgate reads format 1"),
     ],
 )

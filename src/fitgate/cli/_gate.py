@@ -10,7 +10,7 @@ import typer
 
 from fitgate.cli._command import command
 from fitgate.cli._common import Json, Root, RunArgument, find_run, print_json, terminal
-from fitgate.errors import FitgateError, ThresholdError
+from fitgate.errors import FitgateError, StoreError, ThresholdError
 from fitgate.summary import decision_part
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ def _judge_by(run: Run, thresholds: Sequence[Threshold], live: LiveValues | None
     if live is None and any(t.is_relative for t in thresholds):
         message = f"{next(str(t) for t in thresholds if t.is_relative)!r} needs --champion MODEL_DIR, such as --champion deploy/model"
         raise ThresholdError(message)
-    record = _record(run) if any(t.metric.startswith(ARTIFACT) for t in thresholds) else None
+    try:
+        record = _record(run)
+    except StoreError:
+        if any(t.metric.startswith(ARTIFACT) for t in thresholds):
+            raise
+        record = None  # damaged, and nothing that is asked is in it
     return judge_by(run, thresholds, record, live, allow)
 
 

@@ -22,8 +22,8 @@ ModelDir = Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model's fo
 def verify(model_dir: ModelDir, *, json: Json = False) -> None:
     """Read every file of every version and compare it with its manifest.
 
-    Finds a changed byte, an added file and a removed one, a version that is gone, a link in the place of a file, a damaged history;
-    and says which file is off.
+    Finds a changed byte, an added file and a removed one, a version that is gone, a link in the place of a file, a history that
+    is damaged, and a CURRENT or a history that is gone; and says which file is off.
 
     Exit codes: 0 all is as it was published; 1 something is off; 2 there is no such model.
     """

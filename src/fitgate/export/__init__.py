@@ -10,12 +10,12 @@ The live module is only read. A format is one file in `fitgate.export.formats`.
 """
 
 from fitgate.export._again import judge_again, judge_by
-from fitgate.export._already import AlreadyLive, weights_digest
+from fitgate.export._already import weights_digest
 from fitgate.export._champion import judge_run, live
 from fitgate.export._example import check_example, example_from_batch, few_samples, fits_forward, has_forward
 from fitgate.export._load import UnsafeCheckpointError, load_checkpoint
 from fitgate.export._measure import ARTIFACT_METRICS
-from fitgate.export._publication import Prepared, release
+from fitgate.export._publication import AlreadyLive, Prepared, release
 from fitgate.export._rehearse import rehearse
 from fitgate.export._release import Candidate, prepare
 from fitgate.export._stage import Staged, publish, seal, stage

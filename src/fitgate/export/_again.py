@@ -53,7 +53,7 @@ def judge_by(run: Run, thresholds: Sequence[Threshold], record: OnRecord | None,
     Args:
         run: from any store.
         thresholds: at least one.
-        record: what its gate.json says, for thresholds on the exported files; None where there is none.
+        record: what its gate.json says, for what was measured and proven of an export; None where there is none.
         live: what a relative threshold is held against; None when nothing is live.
         allow: eligibility rules to set aside.
 
@@ -69,7 +69,8 @@ def judge_by(run: Run, thresholds: Sequence[Threshold], record: OnRecord | None,
 def _of_the_export(decision: Decision, record: OnRecord | None, champion: Mapping[str, float] | None) -> Decision:
     """With what is on record of an export. Where there is nothing and only that stands in the way, that it was not measured does."""
     if record is not None and record.artifact:
-        return with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
+        decision = with_artifact(decision, record.artifact, champion=champion, differs=record.differs)
+        return replace(decision, warnings=(*decision.warnings, *record.not_compared))
     waiting = decision.verdict == "improve" and only_artifact_left(decision)
     decision = without_artifact(decision)
     return replace(decision, reasons=tuple(check.reason for check in decision.checks if check.blocks)) if waiting else decision

@@ -1,4 +1,4 @@
-"""Weights that are live already: a resumed fit whose best checkpoint is still the one that shipped publishes nothing twice."""
+"""Whether weights are live already: a resumed fit whose best checkpoint is still the one that shipped publishes nothing twice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fitgate.export.formats import all_formats
 from fitgate.gate import ARTIFACT, LiveVersion, Threshold, on_record
 from fitgate.registry import live_content, verify_version, version_dir
 
-__all__ = ["AlreadyLive", "already_live", "weights_digest"]
+__all__ = ["SameWeights", "already_live", "weights_digest"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlreadyLive:
+class SameWeights:
     """The live version, where it holds the very weights that are judged.
 
     Attributes:
@@ -32,13 +32,10 @@ class AlreadyLive:
     artifact: Mapping[str, float]
     outputs_not_compared: str | None = None
 
-    def drop(self) -> None:
-        """Nothing was staged."""
-
 
 def already_live(
     source: Mapping[str, object], formats: Sequence[str], thresholds: Iterable[Threshold], model_dir: Path
-) -> AlreadyLive | None:
+) -> SameWeights | None:
     """The live version, where publishing these weights would make the same once more; None where it would not.
 
     That takes the same checkpoint file, byte by byte and of the same run (where there is no file, the same weights), no format and no
@@ -54,10 +51,10 @@ def already_live(
         return None
     try:
         live = live_content(model_dir)
-        if live is None or any((live.get("source") or {}).get(key) != source.get(key) for key in ("sha256", "run_id")):
+        if live is None or any(live.get("source", {}).get(key) != source.get(key) for key in ("sha256", "run_id")):
             return None
         files = {entry["path"] for entry in live["files"]}
-        measures = (live.get("metrics") or {}).items()
+        measures = live.get("metrics", {}).items()
         artifact = {name: value for name, value in measures if name.startswith(ARTIFACT) and value is not None}
         measured = {threshold.metric for threshold in thresholds if threshold.metric.startswith(ARTIFACT)} <= artifact.keys()
         if not measured or not {all_formats()[name].file for name in formats} <= files:
@@ -69,8 +66,8 @@ def already_live(
         return None  # what can't be read is no reason not to publish a good version
     # An earlier version of fitgate kept the compared values alone.
     before = decision.live or (None if decision.champion is None else LiveVersion(metrics=decision.champion))
-    not_compared = (live.get("proof") or {}).get("outputs_not_compared")
-    return AlreadyLive(version=live["version"], before=before, artifact=artifact, outputs_not_compared=not_compared)
+    not_compared = live.get("proof", {}).get("outputs_not_compared")
+    return SameWeights(version=live["version"], before=before, artifact=artifact, outputs_not_compared=not_compared)
 
 
 def weights_digest(state: Mapping[str, Any]) -> str | None:

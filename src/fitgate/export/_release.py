@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitgate.export._already import AlreadyLive, already_live
+from fitgate.export._already import SameWeights, already_live
 from fitgate.export._champion import judge_run, live, with_training_warnings
-from fitgate.export._publication import Prepared
+from fitgate.export._publication import AlreadyLive, Prepared
 from fitgate.export._stage import seal, stage
 from fitgate.export._thresholds import only_artifact_left, with_artifact, without_artifact
-from fitgate.gate import Decision, Threshold, decision_as_dict, judge
+from fitgate.gate import NOT_COMPARED, Decision, Threshold, decision_as_dict, judge
 from fitgate.store import Run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "prepare"]
 
 _log = logging.getLogger("fitgate")
-_NOT_COMPARED = "outputs were not compared, only weights: {}"
+_NOT_COMPARED = NOT_COMPARED + ", only weights: {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def prepare(
     """
     same = already_live({**candidate.source, "run_id": run.id}, candidate.formats, thresholds, model_dir)
     if same is not None:
-        return _judge_as_live(run, thresholds, same, allow)
+        return _judge_as_live(run, thresholds, same, model_dir, allow)
     # Read before the champion's values: should it move in between, it is seen to have moved.
     against = live(model_dir) if any(threshold.is_relative for threshold in thresholds) else None
     decision, values = judge_run(run, thresholds, model_dir, allow)
@@ -121,14 +121,26 @@ def _warned(decision: Decision, not_compared: str | None) -> Decision:
 
 
 def _judge_as_live(
-    run: Run, thresholds: Sequence[Threshold], same: AlreadyLive, allow: Sequence[str]
+    run: Run, thresholds: Sequence[Threshold], same: SameWeights, model_dir: Path, allow: Sequence[str]
 ) -> tuple[Decision, AlreadyLive | None]:
+    def with_export(decision: Decision, champion: Mapping[str, float] | None, said: str) -> Decision:
+        if not only_artifact_left(decision):
+            return without_artifact(decision)
+        decision = _warned(with_artifact(decision, same.artifact, champion=champion), same.outputs_not_compared)
+        if decision.verdict != "deploy":
+            return decision
+        return with_training_warnings(replace(decision, warnings=(*decision.warnings, said)), run)
+
+    def judge_again() -> Decision:
+        said = (
+            f"these very weights are version {same.version}'s: another went live meanwhile, so they were judged again and made live again"
+        )
+        return with_export(*judge_run(run, thresholds, model_dir, allow), said)
+
     champion = same.before.metrics if same.before is not None else None
     decision = replace(judge(run, thresholds, allow=allow, champion=champion), live=same.before)
-    if not only_artifact_left(decision):
-        return without_artifact(decision), None
-    decision = _warned(with_artifact(decision, same.artifact, champion=champion), same.outputs_not_compared)
+    said = f"these very weights are live already, as version {same.version}: nothing was published again"
+    decision = with_export(decision, champion, said)
     if decision.verdict != "deploy":
         return decision, None
-    warning = f"these very weights are live already, as version {same.version}: nothing was published again"
-    return with_training_warnings(replace(decision, warnings=(*decision.warnings, warning)), run), same
+    return decision, AlreadyLive(version=same.version, model_dir=model_dir, judge_again=judge_again)

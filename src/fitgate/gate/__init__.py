@@ -5,7 +5,7 @@ Pure functions over frozen dataclasses; only `judge` reads, a stored run. Nothin
 
 from fitgate.gate._check import nearest_names
 from fitgate.gate._confidence import Samples
-from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, Check, Decision, Judged, LiveVersion, Verdict, beside_checks
+from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, NOT_COMPARED, Check, Decision, Judged, LiveVersion, Verdict, beside_checks
 from fitgate.gate._eligibility import check_allow, ineligible
 from fitgate.gate._evaluate import evaluate, nothing_stands
 from fitgate.gate._gate_file import OnRecord, on_record, read_gate_file
@@ -20,6 +20,7 @@ __all__ = [
     "CHAMPION_UNREADABLE",
     "DIFFERS",
     "LIGHTNING_SUFFIX",
+    "NOT_COMPARED",
     "Champion",
     "Check",
     "Decision",

@@ -9,15 +9,17 @@ from typing import Literal
 from fitgate._files import Int64
 from fitgate.gate._threshold import Threshold
 
-__all__ = ["CHAMPION_UNREADABLE", "DIFFERS", "Check", "Decision", "Judged", "LiveVersion", "Verdict", "beside_checks"]
+__all__ = ["CHAMPION_UNREADABLE", "DIFFERS", "NOT_COMPARED", "Check", "Decision", "Judged", "LiveVersion", "Verdict", "beside_checks"]
 
 Verdict = Literal["deploy", "improve"]
 
-# How reasons begin that no file of a run can tell again: they are known by this in gate.json.
+# How reasons and warnings begin that no file of a run can tell again: they are known by this in gate.json.
 DIFFERS = "artifact differs"
 """An exported file is not what the model is."""
 CHAMPION_UNREADABLE = "the champion can't be read"
 """There was nothing to hold a relative threshold against."""
+NOT_COMPARED = "outputs were not compared"
+"""Of an exported file only the weights were proven."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fitgate._files import decode_json
 from fitgate.errors import StoreError, ThresholdError
-from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, Check, Decision
+from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, NOT_COMPARED, Check, Decision
 from fitgate.gate._gate_schema import CheckOnFile, GateFile, decode_gate_file
 from fitgate.gate._threshold import ARTIFACT, Threshold, parse_thresholds
 
@@ -25,6 +25,7 @@ class OnRecord:
         artifact: what was measured of the export; empty where nothing was exported.
         differs, champion_unreadable: reasons that no file of the run can tell again: what was not proven of the export, and why there
             was nothing to hold it against.
+        not_compared: warnings that no file of the run can tell again: why only the export's weights were proven.
     """
 
     decision: Decision
@@ -32,6 +33,7 @@ class OnRecord:
     artifact: dict[str, float]
     differs: tuple[str, ...]
     champion_unreadable: tuple[str, ...]
+    not_compared: tuple[str, ...]
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
@@ -78,6 +80,7 @@ def on_record(data: bytes, source: str) -> OnRecord:
         artifact={name: value for name, value in known.metrics.items() if name.startswith(ARTIFACT) and value is not None},
         differs=tuple(reason for reason in known.reasons if reason.startswith(DIFFERS)),
         champion_unreadable=tuple(reason for reason in known.reasons if reason.startswith(CHAMPION_UNREADABLE)),
+        not_compared=tuple(warning for warning in known.warnings if warning.startswith(NOT_COMPARED)),
     )
 
 

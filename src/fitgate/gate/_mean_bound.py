@@ -56,7 +56,7 @@ def mean_bound(value: float, batch_values: Sequence[float], batch_sizes: Sequenc
 
     Args:
         value: the recorded mean; the bound is that of the batches, moved by what separates their mean from it
-            (rounding; with several processes, the other ranks' batches).
+            (rounding; with several processes, samples that a distributed sampler repeats).
         batch_values: of each batch, such that `why_no_bound` has nothing to say.
         batch_sizes: the batches' weights in the mean.
         confidence: such as 0.95.

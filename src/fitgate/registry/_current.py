@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +13,23 @@ from typing import Literal
 
 import msgspec
 
-from fitgate._files import encode_json, parse_json, replace_file, sha256_of
+from fitgate._files import encode_json, fsync_folder, parse_json, replace_file, sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, version_dir
 from fitgate.registry._reading import read_regular
 
-__all__ = ["Current", "Move", "live_before", "point_to", "read_current", "read_history", "set_aside_damaged", "whole_history"]
+__all__ = [
+    "Current",
+    "Move",
+    "begin_history",
+    "live_before",
+    "point_to",
+    "read_current",
+    "read_history",
+    "set_aside_damaged",
+    "what_is_missing",
+    "whole_history",
+]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -99,6 +112,31 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
             message = f"{path} can't be trusted: it names version {move.version}; {how}"
             raise RegistryError(message)
     return history
+
+
+def begin_history(model_dir: Path) -> None:
+    """Make an empty history where there is none, before there is a version: so that one which is removed later is missed."""
+    with suppress(FileExistsError):
+        os.close(os.open(model_dir / HISTORY, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        fsync_folder(model_dir)
+
+
+def what_is_missing(model_dir: Path) -> dict[str, str]:
+    """By name, what is said of `CURRENT` and history.jsonl where versions are there and one of them was removed.
+
+    The first publication makes the history, then names the version, then writes `CURRENT`, then the first line: killed in between it
+    leaves versions and no `CURRENT`, and that is all of it.
+
+    Raises:
+        RegistryError: one of them is damaged.
+    """
+    history = read_history(model_dir)
+    if not history and not (model_dir / HISTORY).exists():
+        return {HISTORY: "is missing: how the versions went live is not known any more"}
+    if history and read_current(model_dir) is None:
+        last = history[-1].version
+        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; `fitgate promote {model_dir} {last}` writes it anew"}
+    return {}
 
 
 def set_aside_damaged(model_dir: Path) -> None:

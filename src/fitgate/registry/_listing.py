@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fitgate.errors import RegistryError
-from fitgate.registry._current import read_current
+from fitgate.registry._current import read_current, what_is_missing
 from fitgate.registry._folders import is_model
 from fitgate.registry._layout import CURRENT, version_dir, version_numbers
 from fitgate.registry._manifest import Manifest, read_manifest
@@ -79,6 +79,8 @@ def model(model_dir: Path) -> Model:
     problem = None
     try:
         current = read_current(model_dir)
+        if current is None and (missing := what_is_missing(model_dir)):
+            problem = "; ".join(f"{name} {what}" for name, what in missing.items())
     except RegistryError as error:
         current, problem = None, str(error)
     live = current.version if current else None

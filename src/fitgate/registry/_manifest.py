@@ -74,6 +74,7 @@ class Manifest:
     signature: Signature | None = None
     versions: dict[str, str] = field(default_factory=dict)
     validation: ValidationSet | None = None
+    proof: dict[str, Any] = field(default_factory=dict)
 
 
 def encode_manifest(content: Mapping[str, Any]) -> bytes:

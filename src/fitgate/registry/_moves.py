@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fitgate._files import sha256_of
@@ -11,7 +12,7 @@ from fitgate.errors import RegistryError
 from fitgate.registry._current import Current, live_before, point_to, read_current, read_history, set_aside_damaged, whole_history
 from fitgate.registry._folders import no_model, no_version
 from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
-from fitgate.registry._publish import next_number
+from fitgate.registry._publish import ChampionMovedError, next_number
 from fitgate.registry._staging import locked, remove_stale
 from fitgate.registry._triton import is_in_step, write_config
 from fitgate.registry._verify import check_version, verify_version
@@ -41,7 +42,9 @@ def tidy(model_dir: Path) -> None:
         _log.warning("fitgate: %s", error)
 
 
-def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "promoted by hand") -> Current:
+def promote(
+    model_dir: str | os.PathLike[str], version: int, *, why: str = "promoted by hand", only_if: Callable[[], str | None] | None = None
+) -> Current:
     """Make a version the live one, once every file of it is verified. A damaged history is set aside, and a new one begins.
 
     Of the version that is live already nothing changes.
@@ -50,17 +53,22 @@ def promote(model_dir: str | os.PathLike[str], version: int, *, why: str = "prom
         model_dir: the model's folder, such as `deploy/digits`.
         version: one that is there.
         why: for history.jsonl.
+        only_if: see `publish`.
 
     Returns:
         What `CURRENT` says now.
 
     Raises:
+        ChampionMovedError: `only_if` says so; nothing is changed then.
         RegistryError: there is no such version, or one of its files is not what was published.
     """
     folder = Path(model_dir)
     if version not in version_numbers(folder):
         raise RegistryError(no_version(folder, version))
     with locked(folder):
+        refusal = only_if() if only_if is not None else None
+        if refusal is not None:
+            raise ChampionMovedError(refusal)
         verify_version(version_dir(folder, version))
         live = _whole_and_live(folder, version)
         if live is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fitgate._files import fsync_file, fsync_folder, replace_file, sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._current import point_to, read_current, read_history
+from fitgate.registry._current import begin_history, point_to, read_current, read_history
 from fitgate.registry._layout import LARGEST_VERSION, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FORMAT, encode_manifest
 from fitgate.registry._staging import Staging, locked
@@ -62,6 +62,7 @@ def publish(staging: Staging, model_dir: Path, *, why: str, only_if: Callable[[]
         if refusal is not None:
             raise ChampionMovedError(refusal)
         version = next_number(model_dir)
+        begin_history(model_dir)
         while True:
             try:
                 staging.folder.rename(version_dir(model_dir, version))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fitgate._files import fsync_folder
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import LOCK, STAGING
 
@@ -62,7 +63,11 @@ def locked(model_dir: Path) -> Iterator[None]:
 
 def new_staging(model_dir: Path, run_id: str) -> Staging:
     """An empty folder on the file system of the versions. Leftovers of publishers that live no more are removed."""
+    missing = [folder for folder in (model_dir, *model_dir.parents) if not folder.exists()]
     model_dir.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        with suppress(PermissionError):  # one may write a name into a folder without being allowed to list it
+            fsync_folder(folder.parent)
     remove_stale(model_dir)
     with locked(model_dir):
         folder = model_dir / f"{STAGING}{run_id}-{uuid.uuid4().hex[:8]}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._current import read_current, read_history
+from fitgate.registry._current import read_current, read_history, what_is_missing
 from fitgate.registry._folders import no_model
 from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FileEntry, read_manifest
@@ -55,8 +55,8 @@ class Verification:
 def verify(model_dir: Path) -> Verification:
     """Read every file of every version and compare it with what was published.
 
-    Finds a changed byte, an added file, a removed one, in the manifests too, a `CURRENT` that names what is not there, a
-    history that can't be read, and versions that it knows of and that are gone.
+    Finds a changed byte, an added file, a removed one, in the manifests too, a `CURRENT` that is gone or names what is not there, a
+    history that is gone or can't be read, and versions that it knows of and that are gone.
 
     Raises:
         RegistryError: there is no such model.
@@ -72,7 +72,7 @@ def verify(model_dir: Path) -> Verification:
         found = check_version(version_dir(model_dir, number))
         problems += [Problem(version=number, path=f"{number}/{path}", what=what) for path, what in found]
         files += sum(1 for p in version_dir(model_dir, number).rglob("*") if not p.is_dir())
-    problems += [*_check_current(model_dir, numbers), *gone]
+    problems += [*_check_current(model_dir, numbers), *gone, *_check_missing(model_dir)]
     return Verification(model=model_dir.name, versions=numbers, files=files, problems=tuple(problems))
 
 
@@ -136,6 +136,14 @@ def _check_history(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:
         return [Problem(version=None, path=HISTORY, what=str(error))]
     what = "is gone: it was live once, by history.jsonl"
     return [Problem(version=number, path=str(number), what=what) for number in sorted(known.difference(numbers))]
+
+
+def _check_missing(model_dir: Path) -> list[Problem]:
+    try:
+        missing = what_is_missing(model_dir)
+    except RegistryError:
+        return []  # there, and told already
+    return [Problem(version=None, path=name, what=what) for name, what in missing.items()]
 
 
 def _check_current(model_dir: Path, numbers: tuple[int, ...]) -> list[Problem]:

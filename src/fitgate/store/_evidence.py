@@ -2,8 +2,9 @@
 
 While a validation runs, a record of stage `BATCHES` after each batch holds running sums: of each epoch metric the sum
 weighted by batch size (`val_loss`) and its weight (`val_loss/weight`), and the samples seen (`samples`); of several
-loaders with Lightning's suffix (`samples/dataloader_idx_1`). They lie beside the metrics, in a folder of their own,
-with the same schema and the same promises.
+loaders with Lightning's suffix (`samples/dataloader_idx_1`). With several processes rank 0 records those of all ranks at the
+end of the pass, as of one process that saw all batches, and what a distributed sampler repeats has no weight. They lie beside
+the metrics, in a folder of their own, with the same schema and the same promises.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ from fitgate.store._remote import listed
 from fitgate.store._run import Run
 from fitgate.store._schema import SCHEMA
 
-__all__ = ["ALL_RANKS", "BATCHES_FOLDER", "SAMPLES", "WEIGHT", "Validation", "validation_at"]
+__all__ = ["BATCHES_FOLDER", "SAMPLES", "WEIGHT", "Validation", "validation_at"]
 
 BATCHES_FOLDER = "validation"
 SAMPLES = "samples"
-ALL_RANKS = "samples_of_all_ranks"
 WEIGHT = "/weight"
 _ROUNDING = 1e-6
 _LOADER = re.compile(r"/dataloader_idx_\d+$")
@@ -50,21 +50,17 @@ class Validation:
     passes: int = 0
 
     def samples(self, metric: str) -> int | None:
-        """Samples behind a metric: those of its loader, or of all loaders; each once, all ranks' where that is known.
+        """Samples behind a metric: those of its loader, or of all loaders.
 
         Where its running weight is known they are no more than that: what is logged on some batches alone rests on those.
         """
         suffix = _LOADER.search(metric)
-        suffixes = [suffix[0]] if suffix else [name.removeprefix(SAMPLES) for name in self.sums if _counts_samples(name)]
-        counted = [self._samples(each) for each in suffixes]
-        known = [count for count in counted if count is not None]
-        if not known or len(known) != len(counted):
+        counts = [f"{SAMPLES}{suffix[0]}"] if suffix else [name for name in self.sums if _counts_samples(name)]
+        if not counts or not all(name in self.sums for name in counts):
             return None
+        seen = int(sum(self.sums[name][-1] for name in counts))
         weights = self.sums.get(f"{metric}{WEIGHT}")
-        if weights is None or not len(weights):
-            return sum(known)
-        own = sum(self.sums[f"{SAMPLES}{each}"][-1] for each in suffixes)
-        return min(sum(known), int(weights[-1] * sum(known) / own + _ROUNDING))
+        return seen if weights is None or not len(weights) else min(seen, int(weights[-1] + _ROUNDING))
 
     def batches(self, metric: str) -> tuple[list[float], list[float]]:
         """The metric's value of each batch and the batches' weights; empty where it was not seen per batch."""
@@ -74,12 +70,6 @@ class Validation:
         sizes = np.diff(weights, prepend=0.0)
         seen = sizes > 0
         return (np.diff(sums, prepend=0.0)[seen] / sizes[seen]).tolist(), sizes[seen].tolist()
-
-    def _samples(self, suffix: str) -> int | None:
-        for name in (f"{ALL_RANKS}{suffix}", f"{SAMPLES}{suffix}"):
-            if name in self.sums:
-                return int(self.sums[name][-1])
-        return None
 
 
 def validation_at(run: Run, global_step: int) -> Validation:
