@@ -334,6 +334,29 @@ class TwoStepsABatch(Net):
         return loss
 
 
+class TwoStepsABatchDecidedLate(TwoStepsABatch):
+    """Says so in the last hook before the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = True
+
+    def on_train_start(self) -> None:
+        self.automatic_optimization = False
+
+
+class TwoStepsABatchByProperty(TwoStepsABatch):
+    """Says so in a property of its own."""
+
+    @property
+    def automatic_optimization(self) -> bool:
+        return False
+
+    @automatic_optimization.setter
+    def automatic_optimization(self, value: bool) -> None:
+        pass
+
+
 class NotesWhereTheTrainerIs(pl.Callback):
     """After each batch, as the trainer's own properties have it."""
 
@@ -344,9 +367,9 @@ class NotesWhereTheTrainerIs(pl.Callback):
         self.seen.append((trainer.global_step, trainer.current_epoch))
 
 
-@pytest.mark.parametrize("module", [Net, TwoStepsABatch])
+@pytest.mark.parametrize("module", [Net, TwoStepsABatch, TwoStepsABatchByProperty])
 def test_global_step_and_epoch_are_the_trainers_after_a_resume_too(tmp_path: Path, module: Callable[[], Any]) -> None:
-    """With one optimizer step a batch, and with two."""
+    """With one optimizer step a batch, and with two, which the module optimizes by hand."""
     notes = NotesWhereTheTrainerIs()
     options = {**QUIET, "enable_checkpointing": True, "logger": False}
     for epochs, start in ((2, None), (4, "last")):
@@ -357,3 +380,11 @@ def test_global_step_and_epoch_are_the_trainers_after_a_resume_too(tmp_path: Pat
     table = run.metrics(["loss"])
     assert list(zip(table["global_step"].to_pylist(), table["epoch"].to_pylist(), strict=True)) == notes.seen
     assert len(notes.seen) == 4 * BATCHES
+
+
+def test_global_step_is_the_trainers_where_a_module_decides_late_how_it_optimizes(tmp_path: Path) -> None:
+    """In a hook that runs after ours."""
+    notes = NotesWhereTheTrainerIs()
+    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path), notes]).fit(TwoStepsABatchDecidedLate(), loader())
+    table = fitgate.Store(str(tmp_path)).latest().metrics(["loss"])
+    assert list(zip(table["global_step"].to_pylist(), table["epoch"].to_pylist(), strict=True)) == notes.seen

@@ -10,19 +10,21 @@ __all__ = ["position_of"]
 
 
 def position_of(trainer: Trainer) -> Callable[[], tuple[int, int]]:
-    """What gives `(trainer.global_step, trainer.current_epoch)`; cheap enough for every step.
-
-    Args:
-        trainer: as it is when it begins to run, and its module with it: how that optimizes is settled then.
-    """
+    """What gives `(trainer.global_step, trainer.current_epoch)`; cheap enough for every step."""
+    module = trainer.lightning_module
     try:
         loop = trainer.fit_loop.epoch_loop
-        if trainer.lightning_module.automatic_optimization:
-            steps = loop.automatic_optimization.optim_progress.optimizer.step.total
-        else:
-            steps = loop.manual_optimization.optim_step_progress.total
+        automatic = loop.automatic_optimization.optim_progress.optimizer.step.total
+        manual = loop.manual_optimization.optim_step_progress.total
         epochs = trainer.fit_loop.epoch_progress.current
-        known = (steps.completed, epochs.completed) == (trainer.global_step, trainer.current_epoch)
+
+        def position() -> tuple[int, int]:
+            # Asked each time: a module may say so as late as in its `on_train_start`.
+            return (automatic if module._automatic_optimization else manual).completed, epochs.completed  # noqa: SLF001
+
+        known = position() == (trainer.global_step, trainer.current_epoch)
+        # One that says so in a property of its own leaves Lightning's attribute as it is.
+        known = known and module._automatic_optimization == module.automatic_optimization  # noqa: SLF001
     except AttributeError:
         known = False
-    return (lambda: (steps.completed, epochs.completed)) if known else (lambda: (trainer.global_step, trainer.current_epoch))
+    return position if known else lambda: (trainer.global_step, trainer.current_epoch)
