@@ -14,7 +14,7 @@ from fitgate.store._evidence import SAMPLES, WEIGHT
 from fitgate.store._schema import BATCHES, Record
 from fitgate_callbacks._internals import running_sums
 from fitgate_callbacks._ranks import gathered
-from fitgate_callbacks._validation import not_repeated, samples_in, share_of, val_loaders
+from fitgate_callbacks._validation import all_validate, not_repeated, samples_in, share_of, val_loaders
 from fitgate_callbacks._values import fetch_values, number_or_tensor
 
 __all__ = ["ValidationEvidence"]
@@ -99,7 +99,7 @@ class ValidationEvidence:
             return
         self._fetch()
         mine = tuple(dict.fromkeys((batch.loader, name) for batch in self._batches for name in batch.sums))
-        if _all_validate(trainer):
+        if all_validate(trainer):
             metrics: tuple[_Metric, ...] = trainer.strategy.broadcast(mine)  # what rank 0 has is what gets recorded
             ranks = _of_all(trainer, _added(self._batches, metrics))
         else:
@@ -123,12 +123,6 @@ class ValidationEvidence:
     def _send(self, names: tuple[str, ...], values: list[Any]) -> None:
         self._sink(self._step, names, values)
         self._step += 1
-
-
-def _all_validate(trainer: Trainer) -> bool:
-    """Whether no rank can have left a validation out: one without any batch does, hooks included, where the user allows it."""
-    owners = (trainer.lightning_module, getattr(trainer, "datamodule", None))
-    return not any(getattr(owner, "allow_zero_length_dataloader_with_multiple_devices", False) for owner in owners)
 
 
 def _added(batches: Sequence[_Batch], metrics: Sequence[_Metric]) -> _Floats:

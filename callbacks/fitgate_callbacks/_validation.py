@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler, RandomSampler
 
 from fitgate.store._run_file import ValidationSet
 
-__all__ = ["ValidationSetSeen", "not_repeated", "samples_in", "share_of", "val_loaders"]
+__all__ = ["ValidationSetSeen", "all_validate", "not_repeated", "samples_in", "share_of", "val_loaders"]
 
 _FIRST = 8
 """Samples of each loader that the digest is taken of."""
@@ -90,6 +90,12 @@ def samples_in(batch: Any) -> int | None:  # noqa: ANN401
     if isinstance(batch, torch.Tensor):
         return batch.size(0) if batch.ndim else 1  # a nested one has no shape
     return next((size for size in map(samples_in, _parts(batch)) if size is not None), None)
+
+
+def all_validate(trainer: Trainer) -> bool:
+    """Whether no rank can have left a validation out: one without any batch does, hooks included, where the user allows it."""
+    owners = (trainer.lightning_module, getattr(trainer, "datamodule", None))
+    return not any(getattr(owner, "allow_zero_length_dataloader_with_multiple_devices", False) for owner in owners)
 
 
 def share_of(trainer: Trainer, index: int) -> int:

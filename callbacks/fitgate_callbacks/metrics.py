@@ -16,6 +16,7 @@ from fitgate_callbacks._outputs import ACCURACY, LOSS, StepOutputs
 from fitgate_callbacks._rates import LearningRates
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
 from fitgate_callbacks._roots import local_root
+from fitgate_callbacks._validation import all_validate
 from fitgate_callbacks._written import CheckpointsWritten, settle
 
 __all__ = ["MetricsCallback"]
@@ -177,6 +178,13 @@ class MetricsCallback(Callback):
             raise ValueError(message)
         if stage == "predict":
             return
+        if self._accuracy is not None and trainer.world_size > 1 and not all_validate(trainer):
+            message = (
+                f"MetricsCallback(accuracy={self._accuracy!r}) counts the validation over all ranks, and with "
+                "allow_zero_length_dataloader_with_multiple_devices a rank may leave it out: the others would wait for it without end. "
+                "Turn that off, or log an accuracy of your own"
+            )
+            raise ValueError(message)
         if not self._recording.is_for(trainer, stage):
             self._renew()
         self._recording.choose(trainer)

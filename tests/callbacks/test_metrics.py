@@ -378,3 +378,13 @@ def test_wrong_arguments_fail_at_once(options: dict[str, Any]) -> None:
     """Before any training."""
     with pytest.raises((TypeError, ValueError), match=next(iter(options))):
         MetricsCallback(**options)
+
+
+def test_an_accuracy_over_ranks_that_may_leave_a_validation_out_is_refused(tmp_path: Path) -> None:
+    """Before the fit: the others would wait for such a rank without end."""
+    module = Net()
+    module.allow_zero_length_dataloader_with_multiple_devices = True
+    trainer = pl.Trainer(**{**QUIET, "devices": 2}, strategy="ddp", logger=False)
+    trainer.strategy.connect(module)
+    with pytest.raises(ValueError, match=r"accuracy=.*over all ranks.*allow_zero_length_dataloader_with_multiple_devices"):
+        MetricsCallback(tmp_path, accuracy=("logits", "target")).setup(trainer, module, "fit")
