@@ -7,15 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from fitgate.store._evidence import WEIGHT
 from tests.callbacks._mean_fit import fit
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both ranks have fitted, once for each case."""
+    return tmp_path_factory.mktemp("ddp")
+
+
+@pytest.fixture(scope="module")
+def ranks(root: Path) -> list[dict[str, Any]]:
     """By rank, what the checks came to. Whoever waits for the other without end runs into the time limit."""
-    root = tmp_path_factory.mktemp("ddp")
     top = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (top, top / "src", top / "callbacks"))), "OMP_NUM_THREADS": "1"}
     script = Path(__file__).with_name("_mean_fit.py")
@@ -47,6 +54,8 @@ def test_a_bound_rests_on_the_batches_of_both(ranks: list[dict[str, Any]], tmp_p
     assert zero["bound"] - zero["value"] == pytest.approx(alone["bound"] - alone["value"], rel=1e-4)
 
 
-def test_a_batch_that_repeats_some_of_its_samples_weighs_less(ranks: list[dict[str, Any]]) -> None:
-    """Twenty-one samples in batches of two: the last of rank 1 has one that was seen, and one that was not."""
-    assert ranks[0]["partly"]["n"] == ranks[1]["partly"]["n"] == 21
+def test_a_batch_that_repeats_some_of_its_samples_weighs_less(root: Path, ranks: list[dict[str, Any]]) -> None:
+    """Twenty-three samples, twelve a rank, in batches of two: the last of rank 1 has one that was not seen, and one that was."""
+    assert ranks[0]["partly"]["n"] == ranks[1]["partly"]["n"] == 23
+    query = f"select max(value) from read_parquet('{root}/partly/*/validation/*.parquet') where name = 'mean{WEIGHT}'"  # noqa: S608 - a path of our own
+    assert duckdb.execute(query).fetchall() == [(23.0,)]
