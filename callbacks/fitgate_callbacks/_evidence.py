@@ -134,11 +134,12 @@ def _added(batches: Sequence[_Batch], metrics: Sequence[_Metric]) -> _Floats:
     before: dict[str, tuple[float, float]] = {}
     for row, batch in zip(rows, batches, strict=True):
         row[:_FIRST] = batch.loader, batch.share, batch.once
+        sums = batch.sums
         for i, (loader, name) in enumerate(metrics):
-            if loader == batch.loader and name in batch.sums:
-                added = np.subtract(batch.sums[name], before.get(name, (0.0, 0.0)))
+            if loader == batch.loader and name in sums:
+                added = np.subtract(sums[name], before.get(name, (0.0, 0.0)))
                 row[_FIRST + 2 * i :][:2] = added * batch.once / max(batch.size, 1)
-        before.update(batch.sums)
+        before.update(sums)
     return rows
 
 

@@ -100,8 +100,8 @@ def all_validate(trainer: Trainer) -> bool:
 
 def share_of(trainer: Trainer, index: int) -> int:
     """Which share of a loader's samples this rank is given; where ranks are given the same, it is the same."""
-    sampler = getattr(val_loaders(trainer)[index], "sampler", None)
-    return sampler.rank if isinstance(sampler, DistributedSampler) else 0
+    sampler = _distributed_sampler(trainer, index)
+    return sampler.rank if sampler is not None else 0
 
 
 def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
@@ -115,14 +115,19 @@ def not_repeated(trainer: Trainer, index: int, start: int, size: int) -> int:
         start: samples of the loader that this rank was given before.
         size: samples in the batch.
     """
-    sampler = getattr(val_loaders(trainer)[index], "sampler", None)
-    if not isinstance(sampler, DistributedSampler):
+    sampler = _distributed_sampler(trainer, index)
+    if sampler is None:
         return size
     total = _size(sampler.dataset)
     if total is None:
         return size
     mine = -((sampler.rank - total) // sampler.num_replicas)
     return min(max(mine - start, 0), size)
+
+
+def _distributed_sampler(trainer: Trainer, index: int) -> DistributedSampler[Any] | None:
+    sampler = getattr(val_loaders(trainer)[index], "sampler", None)
+    return sampler if isinstance(sampler, DistributedSampler) else None
 
 
 def _first_samples(batch: Any) -> list[torch.Tensor] | None:  # noqa: ANN401

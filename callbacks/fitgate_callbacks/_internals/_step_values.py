@@ -87,8 +87,7 @@ class StepValues:
             axis = by_name.get(None, {}).pop("step", None)
             self._axis = _LastOf(axis) if axis is not None else None
             self.has_axis = axis is not None
-        before = self._plans
-        self._plans = {loader: _Plan(names, before.get(loader)) for loader, names in by_name.items()}
+        self._plans = {loader: _Plan(names, self._plans.get(loader)) for loader, names in by_name.items()}
         self.own_names = frozenset(m.meta.name for m in self._results.values() if m.meta.logger)
 
 
