@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import random
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +94,22 @@ def test_what_stands_beside_the_versions_is_missed(release: Release, model_dir: 
     assert done.exit_code == 1
     assert {p["path"] for p in json.loads(done.stdout)["problems"]} == what.keys()
     assert (model(model_dir).problem is not None) is ("CURRENT" in names)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")])
+def test_the_command_that_is_told_mends_it_as_it_stands(
+    release: Release, model_dir: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    """Also where the folder's name has a space in it."""
+    release()
+    elsewhere = tmp_path / "my models" / "digits"
+    shutil.copytree(model_dir, elsewhere)
+    damage(elsewhere / "CURRENT")
+    (problem,) = verify(elsewhere).problems
+    program, *arguments = shlex.split(problem.what.split("`")[1].replace("VERSION", "1"))
+    assert program == "fitgate"
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert verify(elsewhere).problems == ()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -83,7 +84,7 @@ def read_current(model_dir: Path) -> Current | None:
     try:
         current = parse_json(data, Current)
     except msgspec.DecodeError as error:
-        message = f"{path} can't be read: {error}; `fitgate promote {model_dir} VERSION` writes it anew"
+        message = f"{path} can't be read: {error}; {_promote(model_dir, 'VERSION')} writes it anew"
         raise RegistryError(message) from error
     if not 1 <= current.version <= LARGEST_VERSION or not _SHA256.fullmatch(current.manifest_sha256):
         message = f"{path} can't be trusted: it names version {current.version} with the digest {current.manifest_sha256!r}"
@@ -98,7 +99,7 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
         RegistryError: history.jsonl is damaged.
     """
     path = model_dir / HISTORY
-    how = f"`fitgate promote {model_dir} VERSION` sets it aside and begins a new one"
+    how = f"{_promote(model_dir, 'VERSION')} sets it aside and begins a new one"
     data = read_regular(path)
     if data is None:
         return ()
@@ -112,6 +113,10 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
             message = f"{path} can't be trusted: it names version {move.version}; {how}"
             raise RegistryError(message)
     return history
+
+
+def _promote(model_dir: Path, version: int | str) -> str:
+    return f"`fitgate promote {shlex.quote(str(model_dir))} {version}`"
 
 
 def begin_history(model_dir: Path) -> None:
@@ -135,7 +140,7 @@ def what_is_missing(model_dir: Path) -> dict[str, str]:
         return {HISTORY: "is missing: how the versions went live is not known any more"}
     if history and read_current(model_dir) is None:
         last = history[-1].version
-        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; `fitgate promote {model_dir} {last}` writes it anew"}
+        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; {_promote(model_dir, last)} writes it anew"}
     return {}
 
 
