@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -qq --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser stress check style types format hooks pictures bench clean
+.PHONY: help setup demo test coverage test-browser stress check style types format hooks pictures bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,13 @@ setup: .venv/ready ## make .venv with exact versions (once; again when they chan
 demo: setup ## train, judge and export a small net: the whole road
 	@$(BIN)/fitgate demo
 
-test: setup ## pass the tests, doctests included, and report the coverage
-	$(BIN)/pytest -n 2 --cov
+# All tests of a file in one process: what they share is made once.
+PYTEST := $(BIN)/pytest -n 2 --dist loadscope
+test: setup ## pass the tests, doctests included
+	$(PYTEST)
+
+coverage: setup ## pass the tests and report what they cover, which takes them half as long again
+	$(PYTEST) --cov
 
 test-browser: setup ## drive TensorBoard in a headless Chromium (Debian: installed where it is missing)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null
@@ -38,7 +43,7 @@ test-browser: setup ## drive TensorBoard in a headless Chromium (Debian: install
 stress: setup ## pass the slow tests, which `make test` leaves out
 	$(BIN)/pytest -m stress
 
-check: style types test ## everything that pre-commit asks for
+check: style types coverage ## everything that pre-commit asks for
 
 style: setup ## check format and lint
 	$(BIN)/ruff format --check .

@@ -1,11 +1,7 @@
-"""A fit whose gate bounds a mean, as a script for one rank of several; a test also calls it for one process.
-
-Usage: ROOT. Leaves ROOT/rank<r>.json: by case, what the check on the mean came to.
-"""
+"""A fit whose gate bounds a mean, in one process or on two ranks; of those each leaves ROOT/rank<r>.json: by case, what the check came to."""
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +94,7 @@ def fit(root: Path, name: str, *, devices: int) -> dict[str, Any]:
     return {"value": check.value, "bound": check.bound, "n": check.n, "reason": check.reason}
 
 
-if __name__ == "__main__":
-    top = Path(sys.argv[1])
-    found = {name: fit(top, name, devices=2) for name in CASES}
-    (top / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
+def main(root: Path) -> None:
+    """What one rank does."""
+    found = {name: fit(root, name, devices=2) for name in CASES}
+    (root / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))

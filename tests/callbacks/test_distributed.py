@@ -10,6 +10,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
+from tests._process import run_on_two_ranks, run_script
+from tests.callbacks._distributed_fit import main
 
 SCRIPT = Path(__file__).with_name("_distributed_fit.py")
 ALONE = [sys.executable]
@@ -17,7 +19,6 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2",
 
 
 def _run(root: Path, launcher: list[str], *arguments: str, fine: bool = True) -> None:
-    root.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launcher, str(SCRIPT), str(root), *arguments], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is fine, done.stderr[-2000:]
@@ -47,7 +48,8 @@ def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
 
     At the end of each of the two validations both are told what is asked for, how many batches they have seen, and what those were.
     """
-    _run(tmp_path, ALONE, "ddp", "all")
+    done = run_script(SCRIPT, str(tmp_path), "ddp", "all", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
     _assert_one_run_of_rank_0(tmp_path)
     run = _only_run(tmp_path)
     assert run.metrics(["rank_step", "val_rank_epoch"], rank=1)["value"].to_pylist() == [1.0] * 8
@@ -61,7 +63,7 @@ def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
 
 def test_what_another_rank_loses_is_counted_too(tmp_path: Path) -> None:
     """Rank 1 can't write, rank 0 can: run.json counts rank 1's points, and rank 0's are all there."""
-    _run(tmp_path, ALONE, "ddp", "all", "blocked")
+    run_on_two_ranks(main, tmp_path, "ddp", "all", "blocked", folder=tmp_path)
     run = _only_run(tmp_path)
     Path(run.path, "metrics", "a000-r001-000000.parquet").rmdir()
     assert run.metrics(["rank_step"])["step"].to_pylist() == [0, 1, 2, 3, 4, 5]

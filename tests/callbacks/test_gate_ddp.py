@@ -1,118 +1,22 @@
 """Two processes: one verdict on both, or the same error on both, and never a wait without end."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests._process import run_on_two_ranks
+from tests.callbacks import _gate_ddp_fits
 from tests.callbacks._gated import manifest, published
-
-_SCRIPT = """
-import json, os, sys
-from pathlib import Path
-import fitgate_callbacks.gate as gate_module
-import pytorch_lightning as pl
-import torch
-from torch.utils.data import DataLoader, TensorDataset
-from fitgate import Threshold
-from tests.callbacks import _gated
-from tests.callbacks._gated import Scripted, best, fit
-from tests.registry._versions import publish_version
-
-
-class Unpicklable(Exception):
-    def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")
-
-
-class Fails(Scripted):
-    def on_load_checkpoint(self, checkpoint):  # called on the copy that is exported
-        raise ValueError("no export today")
-
-
-def unpicklable(*_, **__):
-    raise Unpicklable("this", "that")
-
-
-def full(*_, **__):
-    raise OSError("the disk is full")
-
-
-class Publishes(pl.Callback):  # another publisher, between the verdict and the publication
-    def on_fit_end(self, trainer, pl_module):
-        if rank == 0:
-            publish_version(root / "deploy" / "net", 0.95)
-
-
-class Changes(pl.Callback):  # once all is validated
-    def on_train_end(self, trainer, pl_module):
-        with torch.no_grad():
-            pl_module.net[0].weight.zero_()
-
-
-class Unsynced(Scripted):
-    def validation_step(self, batch, batch_idx):  # each rank has its own
-        self.log("val_acc", 0.9 if rank == 0 else 0.1)
-
-
-class Synced(Scripted):
-    def validation_step(self, batch, batch_idx):
-        self.log("val_acc", 0.98 if rank == 0 else 0.9, sync_dist=True)
-
-
-rank = int(os.environ["RANK"])
-judge_and_stage, release = gate_module.judge_and_stage, gate_module.release
-found = {}
-for name in ("deploy", "fails", "unpicklable", "full", "unsynced", "synced", "padded", "moved", "changed", "again", "finished", "refused"):
-    root = Path(sys.argv[1]) / name
-    gate_module.judge_and_stage = unpicklable if name == "unpicklable" and rank == 0 else judge_and_stage
-    gate_module.release = full if name == "full" else release
-    options = {}
-    if name == "padded":  # 21 rows on two ranks: the sampler repeats one, so that both have eleven
-        _gated.loader = lambda: DataLoader(TensorDataset(torch.zeros(21, 4), torch.arange(21) % 3), batch_size=4)
-        options["thresholds"] = [Threshold("val_acc", ">=", 0.5, confidence=0.95)]
-    others = []
-    if name == "moved":
-        options["thresholds"] = ["val_acc >= 0.5", "val_acc >= champion"]
-        others = [Publishes()]
-    keeper = [best(root)]
-    if name == "changed":
-        keeper, others = [], [Changes()]
-    if name == "finished":  # a whole fit, and then its end again: with a sanity check, which a fit that goes on has too
-        _, trainer = fit(root, best(root, "first"), gate={"formats": ["safetensors"]}, strategy="ddp", devices=2)
-        trainer.save_checkpoint(root / "end.ckpt")
-        options["ckpt_path"] = root / "end.ckpt"
-    if name == "refused":
-        keeper = [best(root, mode="min")]
-    module = {"fails": Fails, "unsynced": Unsynced, "synced": Synced}.get(name, Scripted)()
-    try:
-        gate, _ = fit(root, *keeper, *others, module=module, gate={"formats": ["safetensors"]}, strategy="ddp", devices=2, **options)
-        found[name] = {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "version": gate.version}
-        found[name]["value"] = gate.decision.checks[0].value
-        if name == "padded":
-            found[name]["n"] = gate.decision.checks[0].n
-    except Exception as error:
-        found[name] = {"error": type(error).__name__, "message": str(error)}
-(Path(sys.argv[1]) / f"rank{rank}.json").write_text(json.dumps(found))
-"""
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """Twelve fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
     root = tmp_path_factory.mktemp("ddp")
-    (root / "script.py").write_text(_SCRIPT)
-    top = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (top, top / "src", top / "callbacks"))), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(root / "script.py"), str(root)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)
-    files = [root / "rank0.json", root / "rank1.json"]
-    assert all(file.exists() for file in files), done.stderr[-3000:]
-    return root, [json.loads(file.read_text()) for file in files]
+    run_on_two_ranks(_gate_ddp_fits.main, root, folder=root)
+    return root, [json.loads((root / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 @pytest.mark.parametrize("name", ["deploy", "again", "finished"])

@@ -1,182 +1,20 @@
 """Two processes: what is judged is of all ranks together, or of ranks that are known to agree."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-_SCRIPT = """
-import json, os, sys
-from pathlib import Path
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from torch.nn.functional import cross_entropy, one_hot
-from torch.utils.data import DataLoader, TensorDataset
-from fitgate import Threshold
-from fitgate.callbacks import GateCallback, MetricsCallback
-from tests.callbacks._distributed_fit import COLLECTIVES
-from tests.callbacks._gated import Scripted, best
-
-rank = int(os.environ["RANK"])
-CONFIDENT = [Threshold("accuracy", ">=", 0.5, confidence=0.9)]
-
-
-class Plain(Scripted):
-    def validation_step(self, batch, batch_idx):
-        pass
-
-
-class Counted(Plain):
-    right = staticmethod(lambda batch: torch.full_like(batch[1], rank == 0))  # rank 0's share is all right, rank 1's all wrong
-
-    def training_step(self, batch, batch_idx):
-        logits = one_hot(batch[1], 3).float()
-        return {"loss": cross_entropy(self(batch[0]), batch[1]), "logits": logits, "target": batch[1]}
-
-    def validation_step(self, batch, batch_idx):
-        guess = (batch[1] + 1 - self.right(batch)) % 3
-        return {"logits": one_hot(guess, 3).float(), "target": batch[1]}
-
-
-class FirstWrong(Counted):
-    right = staticmethod(lambda batch: (batch[0][:, 0] > 0).long())  # sample 0, which the sampler repeats on rank 1, is wrong
-
-
-class TrainEpoch(Scripted):
-    synced, by_epoch = False, ((0.9, 0.1),) * 3
-
-    def training_step(self, batch, batch_idx):
-        value = self.by_epoch[self.current_epoch][rank]
-        self.log("train_acc", value, on_step=False, on_epoch=True, sync_dist=self.synced)
-        return super().training_step(batch, batch_idx)
-
-
-class SyncedTrainEpoch(TrainEpoch):
-    synced = True
-
-
-class TrainEpochLater(TrainEpoch):
-    # Alike in the first epoch and not in the last one, after a validation at the same step.
-    by_epoch = ((0.9, 0.9), (0.9, 0.1))
-
-
-class ByHand(Scripted):
-    ranks = (0, 1)
-
-    def on_validation_epoch_end(self):
-        ours = next(c for c in self.trainer.callbacks if isinstance(c, MetricsCallback))
-        if not self.trainer.sanity_checking and rank in self.ranks:
-            ours.log_metric("bleu", 0.9 if self.ranks == (0, 1) else 0.8)
-
-
-class ByHandOnRankZero(ByHand):
-    ranks = (0,)
-
-
-class ByHandUnlike(ByHand):
-    def on_validation_epoch_end(self):
-        ours = next(c for c in self.trainer.callbacks if isinstance(c, MetricsCallback))
-        ours.log_metric("bleu", 0.9 if rank == 0 else 0.2)
-
-
-class Talk(pl.Callback):
-    # How often training steps make ranks wait for each other in Python: DDP's own gradients don't pass through here.
-    words, originals = 0, {}
-
-    def on_train_epoch_start(self, trainer, module):
-        self.originals = {name: getattr(torch.distributed, name) for name in COLLECTIVES}
-        for name, original in self.originals.items():
-            setattr(torch.distributed, name, self.counted(original))
-
-    def on_validation_start(self, trainer, module):
-        while trainer.state.fn == "fit" and not trainer.sanity_checking and self.originals:
-            setattr(torch.distributed, *self.originals.popitem())
-
-    def counted(self, original):
-        def call(*args, **options):
-            self.words += 1
-            return original(*args, **options)
-
-        return call
-
-
-def rows(n):
-    return DataLoader(TensorDataset(torch.arange(4.0 * n).reshape(n, 4), torch.arange(n) % 3), batch_size=4)
-
-
-keys = ("logits", "target")
-fits = {
-    "counted": (Counted, ["accuracy >= 0.8"], keys, 1),
-    "confident": (Counted, CONFIDENT, keys, 1),
-    "padded": (FirstWrong, CONFIDENT, keys, 1),
-    "train_epoch": (TrainEpoch, ["train_acc >= 0.8"], None, 1),
-    "train_epochs": (TrainEpoch, ["train_acc >= 0.8"], None, 3),
-    "train_epoch_later": (TrainEpochLater, ["train_acc >= 0.8"], None, 2),
-    "synced": (SyncedTrainEpoch, ["train_acc >= 0.4"], None, 2),
-    "loss": (Plain, ["loss <= 100"], None, 1),
-    "by_hand": (ByHand, ["bleu >= 0.8"], None, 1),
-    "by_hand_on_rank_zero": (ByHandOnRankZero, ["bleu >= 0.8"], None, 1),
-    "by_hand_unlike": (ByHandUnlike, ["bleu >= 0.8"], None, 1),
-    "nobody": (Scripted, ["val_ac >= 0.8"], None, 1),
-}
-
-
-def make_trainer(root, gate, epochs, *callbacks, accuracy=None):
-    talk = Talk()
-    callbacks = [MetricsCallback(root / "runs", accuracy=accuracy), *([gate] if gate else []), *callbacks, talk]
-    quiet = {"logger": False, "enable_checkpointing": len(callbacks) > 3, "enable_progress_bar": False, "enable_model_summary": False}
-    return pl.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=epochs, callbacks=callbacks, **quiet), talk
-
-
-def came_to(gate):
-    (check,) = gate.decision.checks
-    return {"verdict": gate.decision.verdict, "reasons": gate.decision.reasons, "value": check.value, "n": check.n}
-
-
-trainer, talk = make_trainer(Path(sys.argv[1]) / "ungated", None, 1)
-trainer.fit(Scripted(), rows(20), rows(20))
-lightnings_own = talk.words
-found = {}
-for name, (kind, thresholds, accuracy, epochs) in fits.items():
-    root = Path(sys.argv[1]) / name
-    gate = GateCallback(thresholds, dirpath=root / "deploy", model_name="net", formats=["safetensors"])
-    trainer, talk = make_trainer(root, gate, epochs, accuracy=accuracy)
-    trainer.fit(kind(), rows(20), rows(21 if name == "padded" else 20))
-    found[name] = {**came_to(gate), "words": talk.words - epochs * lightnings_own}
-    if name == "padded":
-        trainer.validate(kind(), rows(21), verbose=False)
-
-# Stopped amid its second epoch, and gone on with; the best checkpoint is from before.
-root = Path(sys.argv[1]) / "resumed"
-script, saves = (0.9, 0.6, 0.5), ModelCheckpoint(root / "steps", every_n_train_steps=4, save_top_k=-1, filename="{step}")
-trainer, _ = make_trainer(root, None, 2, best(root), saves)
-trainer.fit(Scripted(script), rows(20), rows(20))
-gate = GateCallback(["val_acc >= 0.8"], dirpath=root / "deploy", model_name="net", checkpoint=(keeps := best(root)))
-trainer, _ = make_trainer(root, gate, 3, keeps)
-trainer.fit(Scripted(script), rows(20), rows(20), ckpt_path=root / "steps" / "step=4.ckpt", weights_only=False)
-found["resumed"] = came_to(gate)
-(Path(sys.argv[1]) / f"rank{rank}.json").write_text(json.dumps(found))
-"""
+from tests._process import run_on_two_ranks
+from tests.callbacks import _gate_rank_fits
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Fifteen fits on two processes, and what both ranks ended in."""
     root = tmp_path_factory.mktemp("ranks")
-    (root / "script.py").write_text(_SCRIPT)
-    top = Path(__file__).parents[2]
-    paths = [top, *[path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path], top / "src", top / "callbacks"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(root / "script.py"), str(root)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)
-    files = [root / "rank0.json", root / "rank1.json"]
-    assert all(file.exists() for file in files), done.stderr[-3000:]
-    zero, one = (json.loads(file.read_text()) for file in files)
+    run_on_two_ranks(_gate_rank_fits.main, root, folder=root)
+    zero, one = (json.loads((root / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert zero == one
     return dict(zero)
 

@@ -1,9 +1,6 @@
 """Two processes: the bound of a mean rests on the batches of both, as if one process had seen them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,8 @@ import duckdb
 import pytest
 
 from fitgate.store._evidence import WEIGHT
-from tests.callbacks._mean_fit import fit
+from tests._process import run_on_two_ranks
+from tests.callbacks import _mean_fit
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +21,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ranks(root: Path) -> list[dict[str, Any]]:
     """By rank, what the checks came to. Whoever waits for the other without end runs into the time limit."""
-    top = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (top, top / "src", top / "callbacks"))), "OMP_NUM_THREADS": "1"}
-    script = Path(__file__).with_name("_mean_fit.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(root)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
-    files = [root / "rank0.json", root / "rank1.json"]
-    assert all(file.exists() for file in files), done.stderr[-3000:]
-    return [json.loads(file.read_text()) for file in files]
+    run_on_two_ranks(_mean_fit.main, root, folder=root)
+    return [json.loads((root / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +41,7 @@ def test_a_bound_rests_on_the_batches_of_both(ranks: list[dict[str, Any]], tmp_p
     """With the n and the width of one process over the same batches; what a sampler repeats, or gives to both alike, counts once."""
     zero, one = (rank[name] for rank in ranks)
     assert zero == one
-    alone = fit(tmp_path, like, devices=1)
+    alone = _mean_fit.fit(tmp_path, like, devices=1)
     assert zero["n"] == alone["n"] == n, zero["reason"]
     assert zero["bound"] - zero["value"] == pytest.approx(alone["bound"] - alone["value"], rel=1e-4)
 

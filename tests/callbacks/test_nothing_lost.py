@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from tests._process import run_function
 from tests.callbacks._fits import QUIET, Net, csv_points, csv_rows, in_order, loader
 
 EARLY_HOOKS = ("setup", "on_fit_start", "on_sanity_check_start", "on_sanity_check_end", "on_train_start")
@@ -191,28 +192,28 @@ def test_an_error_that_is_not_of_the_fit_on_record(tmp_path: Path, again: str) -
     assert states == (["failed", "completed"] if again == "another fit" else ["completed"])
 
 
+def _fits_and_fails_twice(root: Path) -> None:
+    # Some versions of filelock add an audit hook to the process, which slows every step of every fit; only publishing needs it.
+    assert "filelock" not in sys.modules
+
+    class Fails(pl.Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            raise RuntimeError
+
+        def on_exception(self, *_: Any) -> None:
+            raise RuntimeError
+
+    ours = MetricsCallback(root, flush_every_s=3600)
+    pl.Trainer(**QUIET, logger=False, callbacks=[Fails(), ours]).fit(Net(), loader(3), loader(2))
+
+
 def test_a_callback_that_fails_while_it_is_told_of_a_failure(tmp_path: Path) -> None:
     """Then Lightning tells nobody else; as the process ends, everything is brought to the disk all the same.
 
-    Seen in passing, as it takes a new process: the callbacks alone load no filelock. Some versions of it add an audit hook to the process,
-    which slows every step of every fit; only publishing needs it.
+    Seen in passing, as it takes a new process: the callbacks alone load no filelock.
     """
-    code = (
-        "import sys, pytorch_lightning as pl\n"
-        "from fitgate.callbacks import MetricsCallback\n"
-        "assert 'filelock' not in sys.modules\n"
-        "from tests.callbacks._fits import QUIET, Net, loader\n"
-        "class Fails(pl.Callback):\n"
-        "    def on_train_epoch_end(self, *_): raise RuntimeError\n"
-        "    def on_exception(self, *_): raise RuntimeError\n"
-        "ours = MetricsCallback(sys.argv[1], flush_every_s=3600)\n"
-        "pl.Trainer(**QUIET, logger=False, callbacks=[Fails(), ours]).fit(Net(), loader(3), loader(2))\n"
-    )
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
-    )
-    assert b"RuntimeError" in done.stderr
+    done = run_function(_fits_and_fails_twice, tmp_path, folder=tmp_path)
+    assert "RuntimeError" in done.stderr
     run = fitgate.Store(str(tmp_path)).latest()
     assert run.state == "failed"
     assert run.metrics(["loss"])["step"].to_pylist() == [0, 1, 2]

@@ -12,6 +12,7 @@ import pytest
 import fitgate
 from fitgate.gate import evaluate
 from fitgate_callbacks.demo import STRICT, run_demo
+from tests._process import run_module
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -70,7 +71,7 @@ def test_every_command_that_the_demo_suggests_works(deployed: tuple[Path, Any]) 
 
 def test_the_strict_demo_ends_in_the_improve_report(tmp_path: Path) -> None:
     """Exit code 0 too: it ran as meant. Nothing is exported, and the page is there."""
-    done = _run(tmp_path, "demo", "--strict", "--epochs", "2", "--runs", "a store/runs", "--deploy", "out")
+    done = run_module("fitgate", "demo", "--strict", "--epochs", "2", "--runs", "a store/runs", "--deploy", "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "IMPROVE" in done.stdout

@@ -1,15 +1,21 @@
 """Runs by hand that are still open when their process ends: every point is there, and the state is honest."""
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
+from fitgate.callbacks import MetricsCallback
+from tests._process import run_function
+from tests.callbacks._fits import QUIET, Net, loader
 
 BEGIN = """
     import os, signal, sys, time
@@ -193,24 +199,22 @@ def test_a_run_on_another_thread_listens_to_no_signal(tmp_path: Path) -> None:
     assert _found(tmp_path) == ("completed", [0])
 
 
-def test_sigterm_in_a_fit_inside_a_run_by_hand(tmp_path: Path) -> None:
-    """Lightning ends the fit in its own way, with exit code 0; both runs are interrupted, with all their points."""
-    code = """
-    import pytorch_lightning as pl
-    from fitgate.callbacks import MetricsCallback
-    from tests.callbacks._fits import QUIET, Net, loader
+def _fits_and_is_terminated(root: Path) -> None:
     class Terminated(pl.Callback):
-        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             run.log_metric("loss", batch_idx, step=batch_idx)
             if batch_idx == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
-    with fitgate.start_run(sys.argv[1] + "/hand", flush_every_s=600) as run:
-        trainer = pl.Trainer(**QUIET, logger=False, callbacks=[Terminated(), MetricsCallback(sys.argv[1] + "/fit", flush_every_s=600)])
+
+    with fitgate.start_run(root / "hand", flush_every_s=600) as run:
+        trainer = pl.Trainer(**QUIET, logger=False, callbacks=[Terminated(), MetricsCallback(root / "fit", flush_every_s=600)])
         trainer.fit(Net(), loader())
-    """
-    process = _start(tmp_path, code)
-    _, error = process.communicate(timeout=100)
-    assert process.returncode == 0, error
+
+
+def test_sigterm_in_a_fit_inside_a_run_by_hand(tmp_path: Path) -> None:
+    """Lightning ends the fit in its own way, with exit code 0; both runs are interrupted, with all their points."""
+    done = run_function(_fits_and_is_terminated, tmp_path, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert _found(tmp_path / "hand") == _found(tmp_path / "fit") == ("interrupted", [0, 1, 2, 3])
 
 
