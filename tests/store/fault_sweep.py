@@ -27,6 +27,7 @@ from fitgate.store._schema import Record
 from fitgate.store._segments import SegmentWriter
 
 CALLS = ("open", "write", "fsync", "close", "replace", "unlink", "mkdir", "ftruncate")
+DUCKDB = duckdb.connect(config={"threads": 1})  # one for all: most of a short query's time is to begin
 SEALED_ROWS = 20
 NEVER_S = 3600.0  # the background thread sleeps; the scenarios flush themselves, so that calls come in one order
 
@@ -129,7 +130,7 @@ def points(run_dir: Path) -> Points:
     if not list(run_dir.glob("metrics/*.parquet")):
         return set()
     query = f"select attempt, stage, name, step from read_parquet('{run_dir}/metrics/*.parquet')"  # noqa: S608
-    rows = duckdb.connect().execute(query).fetchall()
+    rows = DUCKDB.execute(query).fetchall()
     assert len(rows) == len(set(rows)), f"a point twice: {sorted(rows)}"
     return set(rows)
 

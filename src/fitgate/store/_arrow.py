@@ -7,6 +7,7 @@ CPU and 40 MB in the middle of a training.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,13 @@ __all__ = ["number_array", "repeated_text", "repeated_texts"]
 
 def number_array(numbers: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array[Any]:
     """Numbers as an Arrow array of that type. The numpy array must stay as it is from now on."""
-    kind_of_numpy = np.int64 if pa.types.is_timestamp(kind) else kind.to_pandas_dtype()
-    fitting = np.ascontiguousarray(numbers, dtype=kind_of_numpy)
+    fitting = np.ascontiguousarray(numbers, dtype=_kind_of_numpy(kind))
     return pa.Array.from_buffers(kind, len(fitting), [None, _buffer(fitting)])
+
+
+@lru_cache
+def _kind_of_numpy(kind: pa.DataType) -> Any:  # noqa: ANN401 - the stubs' own
+    return np.int64 if pa.types.is_timestamp(kind) else kind.to_pandas_dtype()
 
 
 def _text_array(texts: Sequence[str]) -> pa.StringArray:
@@ -31,12 +36,18 @@ def _text_array(texts: Sequence[str]) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(encoded), _buffer(offsets), _buffer(b"".join(encoded)))
 
 
-def repeated_texts(texts: Sequence[str], lengths: npt.NDArray[np.int64], *, unused: str = "") -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
+def repeated_texts(texts: tuple[str, ...], lengths: npt.NDArray[np.int64], *, unused: str = "") -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
     """Each text as often as its length says, one after the other, dictionary-encoded; the dictionary also holds `unused`, if any."""
+    places, dictionary = _dictionary(texts, unused)
+    return pa.DictionaryArray.from_arrays(number_array(np.repeat(places, lengths), pa.int32()), dictionary, safe=False)
+
+
+@lru_cache(maxsize=256)  # a flush has the same names as the one before
+def _dictionary(texts: tuple[str, ...], unused: str) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
+    """The place of each text in a dictionary, and that."""
     distinct = sorted(set(texts))
-    index = {text: i for i, text in enumerate(distinct)}
-    indices = np.repeat(np.array([index[text] for text in texts], dtype=np.int32), lengths)
-    return pa.DictionaryArray.from_arrays(number_array(indices, pa.int32()), _text_array([*distinct, *([unused] if unused else [])]))
+    places = {text: place for place, text in enumerate(distinct)}
+    return np.array([places[text] for text in texts], dtype=np.int32), _text_array([*distinct, *([unused] if unused else [])])
 
 
 def repeated_text(text: str, rows: int) -> pa.StringArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,8 @@ _ROW_GROUP_ROWS = 4096
 # In the newest file a row group that has grown to so many rows is encoded no more: with all of the file encoded at each flush,
 # a flush took ten times as long when the file was nearly full.
 _KEPT_ROWS = 4096
+# A table is put together from the chunks of all its series at once. To join each series' first takes longer, unless there are many.
+_MOST_CHUNKS = 16
 
 
 @dataclass(slots=True)
@@ -37,18 +39,9 @@ class _Series:
     kept: int = 0
     last_step: int = -(2**63)
 
-    def is_before(self, axes: _Axes) -> bool:
-        """Whether all of this comes after what is here."""
-        return int(axes[STEP, 0]) > self.last_step
-
-    def append(self, axes: _Axes, values: _Values) -> None:
-        """Add points that come after those which are here."""
-        self.chunks.append((axes, values))
-        self.last_step = int(axes[STEP, -1])
-
     def mix(self, axes: _Axes, values: _Values) -> int:
         """The rare case: steps go back or come twice. One point a step; the last one logged stands. Returns how many were new."""
-        self.append(axes, values)
+        self.chunks.append((axes, values))
         all_axes, all_values = self.columns()
         steps, last_from_the_end = np.unique(all_axes[STEP, ::-1], return_index=True)
         keep = len(all_values) - 1 - last_from_the_end
@@ -58,17 +51,22 @@ class _Series:
 
     def columns(self) -> tuple[_Axes, _Values]:
         """All of it as one piece."""
-        return self._joined(0)
+        self._join(0)
+        return self.chunks[0]
 
-    def fresh(self) -> tuple[_Axes, _Values]:
-        """What is not kept, as one piece."""
-        return self._joined(self.kept)
+    def fresh(self) -> list[tuple[_Axes, _Values]]:
+        """What is not kept, in a few pieces."""
+        if len(self.chunks) > self.kept + _MOST_CHUNKS:
+            self._join(self.kept)
+        return self.chunks[self.kept :]
 
-    def _joined(self, start: int) -> tuple[_Axes, _Values]:
+    def _join(self, start: int) -> None:
         if len(self.chunks) > start + 1:
             axes, values = zip(*self.chunks[start:], strict=True)
             self.chunks[start:] = [(np.concatenate(axes, axis=1), np.concatenate(values))]
-        return self.chunks[start]
+
+
+_NOISE = "".join(random.Random(0).choices(string.ascii_letters, k=3 * 40))  # noqa: S311 - no secret; zstd must not pack it
 
 
 class OpenSegment:
@@ -100,12 +98,16 @@ class OpenSegment:
         if self._newest_rows >= _KEPT_ROWS:
             self._keep()
         self._newest_rows = 0
+        first, last = int(steps[0]), int(steps[-1])
         increasing = len(steps) == 1 or bool(np.all(steps[1:] > steps[:-1]))
         mixed = False
-        for column, name in enumerate(block.names):
-            series, values = self._series.setdefault((name, block.stage), _Series()), block.values[:, column]
-            if increasing and series.is_before(block.axes):
-                series.append(block.axes, values)
+        for name, values in zip(block.names, block.values.T, strict=True):
+            series = self._series.get((name, block.stage))
+            if series is None:
+                series = self._series[name, block.stage] = _Series()
+            if increasing and series.last_step < first:
+                series.chunks.append((block.axes, values))
+                series.last_step = last
                 self.rows += len(values)
             else:
                 if not mixed:
@@ -123,21 +125,22 @@ class OpenSegment:
         Such a file's bytes follow from its points alone. Should it grow on after all, it is encoded anew.
         """
         self._encode_all()
-        group: dict[tuple[str, str], tuple[_Axes, _Values]] = {}
+        group: list[tuple[tuple[str, str], list[tuple[_Axes, _Values]]]] = []
         rows = 0
         for key in sorted(self._series):
-            group[key] = self._series[key].columns()
-            rows += len(group[key][1])
+            columns = self._series[key].columns()
+            group.append((key, [columns]))
+            rows += len(columns[1])
             if rows >= _ROW_GROUP_ROWS:
                 yield self._table(group)
-                group, rows = {}, 0
+                group, rows = [], 0
         if group:
             yield self._table(group)
 
     def growing_file(self) -> list[bytes | memoryview]:
         """The file as it stands now, as chunks: a few row groups in the order of time, each sorted by name, stage and step."""
         self._written += 1
-        fresh = {key: series.fresh() for key, series in sorted(self._series.items()) if len(series.chunks) > series.kept}
+        fresh = [(key, series.fresh()) for key, series in sorted(self._series.items()) if len(series.chunks) > series.kept]
         table = self._table(fresh, _unused(self._written))
         self._newest_rows = table.num_rows
         return self._file.with_group(table)
@@ -153,21 +156,22 @@ class OpenSegment:
         for series in self._series.values():
             series.kept = 0
 
-    def _table(self, pieces: Mapping[tuple[str, str], tuple[_Axes, _Values]], unused: str = "") -> pa.Table:
-        axes = np.concatenate([a for a, _ in pieces.values()], axis=1)
-        lengths = np.array([len(v) for _, v in pieces.values()])
+    def _table(self, pieces: Sequence[tuple[tuple[str, str], list[tuple[_Axes, _Values]]]], unused: str = "") -> pa.Table:
+        chunks = [chunk for _, chunks in pieces for chunk in chunks]
+        axes = np.concatenate([a for a, _ in chunks], axis=1)
+        lengths = np.array([sum(len(v) for _, v in chunks) for _, chunks in pieces])
         rows = axes.shape[1]
         columns = {
-            "run_id": repeated_texts([self._run_id], np.array([rows]), unused=unused),
+            "run_id": repeated_texts((self._run_id,), np.array([rows]), unused=unused),
             "attempt": np.full(rows, self._attempt),
             "rank": np.full(rows, self._rank),
-            "stage": repeated_texts([stage for _, stage in pieces], lengths),
-            "name": repeated_texts([name for name, _ in pieces], lengths),
+            "stage": repeated_texts(tuple(stage for (_, stage), _ in pieces), lengths),
+            "name": repeated_texts(tuple(name for (name, _), _ in pieces), lengths),
             **dict(zip(AXES, axes, strict=True)),
-            "value": np.concatenate([v for _, v in pieces.values()]),
+            "value": np.concatenate([v for _, v in chunks]),
         }
-        arrays = [c if isinstance(c, pa.Array) else number_array(c, SCHEMA.field(name).type) for name, c in columns.items()]
-        return pa.table(dict(zip(columns, arrays, strict=True))).select(SCHEMA.names)
+        arrays = [c if isinstance(c, pa.Array) else number_array(c, kind) for c, kind in ((columns[f.name], f.type) for f in SCHEMA)]
+        return pa.Table.from_arrays(arrays, names=SCHEMA.names)
 
 
 def _unused(turn: int) -> str:
@@ -177,4 +181,4 @@ def _unused(turn: int) -> str:
     kept lies where it lay; the newest row group's old places made sense now and then in the new one, and that was a wrong answer. With
     all of it moved, it is an error.
     """
-    return "".join(random.Random(turn).choices(string.ascii_letters, k=3 * (turn % 40) + 1))  # noqa: S311 - no secret; zstd must not pack it
+    return _NOISE[: 3 * (turn % 40) + 1]

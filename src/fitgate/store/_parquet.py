@@ -7,6 +7,7 @@ but ours: a mark, and the CRC-32C of the footer.
 
 from __future__ import annotations
 
+import pickle
 import struct
 from collections.abc import Iterable
 
@@ -43,25 +44,26 @@ class GrowingFile:
 
     def __init__(self) -> None:
         self._kept = self._newest = _NOTHING
-        self._kept_footer = self._newest_footer = b""
+        self._kept_metadata: bytes | None = None
+        self._newest_metadata: pq.FileMetaData | None = None
 
     def with_group(self, table: pa.Table) -> list[bytes | memoryview]:
         """The file with what was kept and one more row group, as chunks to write one after the other."""
         body, metadata = _encoded([table], level=_LEVEL_OPEN, after=self._kept)
-        if self._kept_footer:
-            newest, metadata = metadata, pq.read_metadata(pa.BufferReader(self._kept_footer))
+        if self._kept_metadata is not None:
+            # A copy that is quick to make: what is read from a file goes through ten times as much of pyarrow's Python.
+            newest, metadata = metadata, pickle.loads(self._kept_metadata)  # noqa: S301 - of our own
             metadata.append_row_groups(newest)
-        check, footer = _end(metadata)
-        self._newest, self._newest_footer = body, footer
-        return [body, check, footer]
+        self._newest, self._newest_metadata = body, metadata
+        return [body, *_end(metadata)]
 
     def keep(self) -> None:
         """The newest row group is to stay as it is."""
-        self._kept, self._kept_footer = self._newest, self._newest_footer
+        self._kept, self._kept_metadata = self._newest, pickle.dumps(self._newest_metadata)
 
     def clear(self) -> None:
         """Keep nothing."""
-        self._kept, self._kept_footer = _NOTHING, b""
+        self._kept, self._kept_metadata = _NOTHING, None
 
 
 def _encoded(tables: Iterable[pa.Table], *, level: int, after: memoryview = _NOTHING) -> tuple[memoryview, pq.FileMetaData]:

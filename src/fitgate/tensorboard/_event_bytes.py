@@ -37,12 +37,13 @@ class EventShape:
 
     def __init__(self, tags: Sequence[str]) -> None:
         summary = b""
-        self._value_offsets = []
+        offsets = []
         for tag in tags:
             # A value other than 0 stands in the bytes for sure; it is the last thing in them.
             summary += Summary(value=[Summary.Value(tag=tag, simple_value=1.0)]).SerializeToString()
-            self._value_offsets.append(len(summary) - 4)
+            offsets.append(len(summary) - 4)
         self._summary = summary
+        self._value_places = np.add.outer(np.array(offsets, dtype=np.intp), np.arange(4)).reshape(-1)
 
     def events(self, block: Block) -> bytes:
         """The block's records as framed events, one after the other.
@@ -74,9 +75,7 @@ class EventShape:
         for i in range(step_size):
             digit = (steps >> np.uint64(7 * i)) & np.uint64(0x7F)
             events[:, step_place + 1 + i] = digit | np.uint64(0x80 if i < step_size - 1 else 0)
-        for column, offset in enumerate(self._value_offsets):
-            place = len(before) + offset
-            events[:, place : place + 4] = _as_bytes(values[:, column])
+        events[:, len(before) + self._value_places] = _as_bytes(values)
         rows[:, -_TAIL:] = _as_bytes(_masked(np.fromiter(_checksums(events), np.uint32, len(events))).astype("<u4"))
         return rows.tobytes()
 
