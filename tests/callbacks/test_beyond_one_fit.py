@@ -112,12 +112,11 @@ def test_another_trainer_goes_on_where_the_fit_ended(tmp_path: Path, test: Calla
     def points(root: Path, *, same: bool) -> list[tuple[str, int, str]]:
         callback, module = MetricsCallback(root / "runs"), Net()
         keeper = ModelCheckpoint(root / "ckpt", every_n_train_steps=1, save_top_k=-1, filename="{step}")
-        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "logger": False}
-        trainer = pl.Trainer(**settings, callbacks=[callback, keeper])
+        trainer = pl.Trainer(**{**QUIET, "enable_checkpointing": True}, logger=False, callbacks=[callback, keeper])
         trainer.fit(module, loader(1), loader(2))
         if resumed:
             callback = MetricsCallback(root / "runs")
-            trainer = pl.Trainer(**{**settings, "max_epochs": 3}, callbacks=[callback])
+            trainer = pl.Trainer(**{**QUIET, "max_epochs": 3}, logger=False, callbacks=[callback])
             trainer.fit(module, loader(1), loader(2), ckpt_path=root / "ckpt" / "step=2.ckpt")
         test(trainer if same else pl.Trainer(**QUIET, logger=False, callbacks=[callback]), module)
         return in_order(stored_points(root / "runs"))

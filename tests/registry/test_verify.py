@@ -75,12 +75,15 @@ def test_what_current_names_must_be_what_was_published(release: Release, model_d
         verify(model_dir.parent)
 
 
+UNKNOWN = "is missing: how the versions went live is not known any more"
+
+
 @pytest.mark.parametrize(
     ("names", "what"),
     [
         (["CURRENT"], {"CURRENT": "is missing: by history.jsonl version 2 went live; `fitgate promote {} 2` writes it anew"}),
-        (["history.jsonl"], {"history.jsonl": "is missing: how the versions went live is not known any more"}),
-        (["CURRENT", "history.jsonl"], {"history.jsonl": "is missing: how the versions went live is not known any more"}),
+        (["history.jsonl"], {"history.jsonl": f"{UNKNOWN}; `fitgate promote {{}} 2` begins a new one"}),
+        (["CURRENT", "history.jsonl"], {"history.jsonl": f"{UNKNOWN}; `fitgate promote {{}} VERSION` begins a new one"}),
     ],
 )
 def test_what_stands_beside_the_versions_is_missed(release: Release, model_dir: Path, names: list[str], what: dict[str, str]) -> None:
@@ -96,15 +99,16 @@ def test_what_stands_beside_the_versions_is_missed(release: Release, model_dir: 
     assert (model(model_dir).problem is not None) is ("CURRENT" in names)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")], ids=["removed", "damaged"])
+@pytest.mark.parametrize("name", ["CURRENT", "history.jsonl"])
 def test_the_command_that_is_told_mends_it_as_it_stands(
-    release: Release, model_dir: Path, tmp_path: Path, damage: Callable[[Path], object]
+    release: Release, model_dir: Path, tmp_path: Path, damage: Callable[[Path], object], name: str
 ) -> None:
     """Also where the folder's name has a space in it."""
     release()
     elsewhere = tmp_path / "my models" / "digits"
     shutil.copytree(model_dir, elsewhere)
-    damage(elsewhere / "CURRENT")
+    damage(elsewhere / name)
     (problem,) = verify(elsewhere).problems
     program, *arguments = shlex.split(problem.what.split("`")[1].replace("VERSION", "1"))
     assert program == "fitgate"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import msgspec
 
 from fitgate._files import encode_json, fsync_folder, parse_json, replace_file, sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, version_dir
+from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, promote_command, version_dir
 from fitgate.registry._reading import read_regular
 
 __all__ = [
@@ -84,7 +83,7 @@ def read_current(model_dir: Path) -> Current | None:
     try:
         current = parse_json(data, Current)
     except msgspec.DecodeError as error:
-        message = f"{path} can't be read: {error}; {_promote(model_dir, 'VERSION')} writes it anew"
+        message = f"{path} can't be read: {error}; `{promote_command(model_dir, 'VERSION')}` writes it anew"
         raise RegistryError(message) from error
     if not 1 <= current.version <= LARGEST_VERSION or not _SHA256.fullmatch(current.manifest_sha256):
         message = f"{path} can't be trusted: it names version {current.version} with the digest {current.manifest_sha256!r}"
@@ -99,7 +98,7 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
         RegistryError: history.jsonl is damaged.
     """
     path = model_dir / HISTORY
-    how = f"{_promote(model_dir, 'VERSION')} sets it aside and begins a new one"
+    how = f"`{promote_command(model_dir, 'VERSION')}` sets it aside and begins a new one"
     data = read_regular(path)
     if data is None:
         return ()
@@ -113,10 +112,6 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
             message = f"{path} can't be trusted: it names version {move.version}; {how}"
             raise RegistryError(message)
     return history
-
-
-def _promote(model_dir: Path, version: int | str) -> str:
-    return f"`fitgate promote {shlex.quote(str(model_dir))} {version}`"
 
 
 def begin_history(model_dir: Path) -> None:
@@ -137,10 +132,12 @@ def what_is_missing(model_dir: Path) -> dict[str, str]:
     """
     history = read_history(model_dir)
     if not history and not (model_dir / HISTORY).exists():
-        return {HISTORY: "is missing: how the versions went live is not known any more"}
+        current = read_current(model_dir)
+        begins = f"`{promote_command(model_dir, current.version if current is not None else 'VERSION')}` begins a new one"
+        return {HISTORY: f"is missing: how the versions went live is not known any more; {begins}"}
     if history and read_current(model_dir) is None:
         last = history[-1].version
-        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; {_promote(model_dir, last)} writes it anew"}
+        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; `{promote_command(model_dir, last)}` writes it anew"}
     return {}
 
 
