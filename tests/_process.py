@@ -8,6 +8,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -58,8 +59,10 @@ def run_on_two_ranks(function: Callable[..., object], *arguments: object, folder
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     ranks = [{**environment, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
-    for done in _run([_Program(function, arguments, folder, rank) for rank in ranks], timeout_s):
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    both = _run([_Program(function, arguments, folder, rank) for rank in ranks], timeout_s)
+    codes = [done.returncode for done in both]
+    printed = [f"rank {rank}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}" for rank, done in enumerate(both)]
+    assert codes == [0, 0], "\n".join([f"the ranks ended with {codes}, where {-signal.SIGKILL} may be by the other's end", *printed])
 
 
 class _Program:
@@ -88,12 +91,14 @@ def _run(programs: Sequence[_Program], timeout_s: float) -> list[Done]:
             deadline = monotonic() + timeout_s
             while any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes) and monotonic() < deadline:
                 wait([p.sentinel for p in processes if p.is_alive()], deadline - monotonic())
+            late = monotonic() >= deadline
         finally:
             for process in processes:
                 if process.pid is not None:
                     process.kill()
                     process.join()
         outputs = [[Path(program.printed + end).read_text() for end in (".out", ".err")] for program in programs]
+        assert not late, f"not done in {timeout_s} s; what was printed until then: {outputs}"
         return [
             Done([str(argument) for argument in program.arguments], process.exitcode or 0, *output)
             for program, process, output in zip(programs, processes, outputs, strict=True)
@@ -120,7 +125,7 @@ def _live(program: _Program) -> NoReturn:
     if isinstance(code, str):
         sys.stderr.write(code + "\n")
         code = 1
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - multiprocessing's children leave both out
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - who leaves by `os._exit` leaves both out
     atexit._run_exitfuncs()  # noqa: SLF001
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,7 +14,7 @@ from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate.summary import print_summary
 
-__all__ = ["conclude", "show", "write_gate"]
+__all__ = ["conclude", "guarded", "show", "write_gate"]
 
 T = TypeVar("T")
 _log = logging.getLogger("fitgate")
@@ -37,10 +37,10 @@ def conclude(recorder: Recorder, decision: Decision, *, model_dir: Path, version
         The content of report.json where the verdict is improve; None otherwise.
     """
     run_dir, gate = recorder.run_dir, decision_as_dict(decision, recorder.info.id)
-    report = _guarded("the report", lambda: _report(run_dir, gate)) if decision.verdict == "improve" else None
-    page = _guarded("the report", lambda: write_report(report, run_dir / "improve")["html"]) if report is not None else None
+    report = guarded("the report", lambda: _report(run_dir, gate)) if decision.verdict == "improve" else None
+    page = guarded("the report", lambda: write_report(report, run_dir / "improve")["html"]) if report is not None else None
     if any(run_dir.glob("events.out.tfevents.*")):
-        _guarded("the decision for TensorBoard", lambda: _mirror(recorder, gate, report))
+        guarded("the decision for TensorBoard", lambda: _mirror(recorder, gate, report))
     show(gate, run_dir=run_dir, model_dir=model_dir, version=version, is_new=is_new, page=page)
     return report_as_dict(report) if report is not None else None
 
@@ -49,7 +49,7 @@ def show(gate: dict[str, Any], *, run_dir: Path, model_dir: Path, version: int |
     """Print the summary; a terminal that can't show it is warned about."""
     folder = model_dir / str(version) if version is not None else None
     exported, live = (folder, None) if is_new else (None, folder)
-    _guarded("the summary", lambda: print_summary(gate, run_dir=run_dir, exported=exported, live=live, report=page))
+    guarded("the summary", lambda: print_summary(gate, run_dir=run_dir, exported=exported, live=live, report=page))
 
 
 def _report(run_dir: Path, gate: dict[str, Any]) -> Report:
@@ -66,7 +66,8 @@ def _mirror(recorder: Recorder, gate: dict[str, Any], report: Report | None) -> 
     write_decision(recorder.run_dir, gate, run.metrics(), state=recorder.info.state, report=text)
 
 
-def _guarded(what: str, action: Callable[[], T]) -> T | None:
+def guarded(what: str, action: Callable[[], T]) -> T | None:
+    """Do something that a fit must not fail for; where it fails, warn."""
     try:
         return action()
     except Exception as error:  # noqa: BLE001 - a fit must not fail for what only explains it

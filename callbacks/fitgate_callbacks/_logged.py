@@ -195,9 +195,10 @@ class LoggedValues:
         untold: list[list[Any]] = []
 
         def keep(_stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
-            untold.append([int(step), list(names), [float(v) for v in values], epoch])
+            untold.append([int(step), list(names), [float(v) for v in values], current_epoch if epoch is None else epoch])
 
         if isinstance(self._tap, LoggerTap):
+            current_epoch = self._tap.epoch
             sink, self._sink = self._sink, keep
             try:
                 self._tap.tell_untold()

@@ -19,7 +19,7 @@ from fitgate.gate import ARTIFACT, Decision, Threshold, evaluate
 from fitgate.store import Store
 from fitgate.store._recorder import Recorder
 from fitgate_callbacks._agreement import RankAgreement
-from fitgate_callbacks._conclude import conclude, write_gate
+from fitgate_callbacks._conclude import conclude, guarded, write_gate
 from fitgate_callbacks._earlier import Earlier, earlier_outcome, show_earlier
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._fingerprint import ValidatedWeights
@@ -189,14 +189,8 @@ class GateCallback(Callback):
         recorder = metrics.end_fit(trainer, exception)
         if not trainer.is_global_zero or recorder is None or recorder.info.state not in ("failed", "interrupted"):
             return  # nothing began, and what stands on record is of a fit before; or this one has been judged
-        note_best_so_far(trainer, recorder, self._settings)
-        run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
-        decision, _ = judge_run(run, self._settings.thresholds, self._settings.model_dir, self._settings.allow)
-        self.decision, self.run_dir = without_artifact(decision), recorder.run_dir
-        if run.info.fit is not None and run.info.fit.failed and run.info.fit.steps == 0:
-            return  # such as an argument that can't be: the error says it all, and there is nothing to judge
-        write_gate(recorder, self.decision)
-        self._conclude(recorder)
+        # An error of ours would take the place of the fit's own, and keep a ModelCheckpoint from saving what it was to save on that.
+        guarded("how the fit ended", lambda: self._write_down_failed(trainer, recorder))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Publish, now that every other callback's `on_fit_end` has succeeded."""
@@ -227,6 +221,16 @@ class GateCallback(Callback):
         if complaint:
             message = f"GateCallback: {complaint}"
             raise ValueError(message)
+
+    def _write_down_failed(self, trainer: Trainer, recorder: Recorder) -> None:
+        note_best_so_far(trainer, recorder, self._settings)
+        run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
+        decision, _ = judge_run(run, self._settings.thresholds, self._settings.model_dir, self._settings.allow)
+        self.decision, self.run_dir = without_artifact(decision), recorder.run_dir
+        if run.info.fit is not None and run.info.fit.failed and run.info.fit.steps == 0:
+            return  # such as an argument that can't be: the error says it all, and there is nothing to judge
+        write_gate(recorder, self.decision)
+        self._conclude(recorder)
 
     def _forget(self) -> None:
         self._staged = self._earlier = None

@@ -178,7 +178,8 @@ class MetricsCallback(Callback):
             raise ValueError(message)
         if stage == "predict":
             return
-        if self._accuracy is not None and trainer.world_size > 1 and not all_validate(trainer):
+        counts = self._accuracy is not None and (stage == "validate" or (stage == "fit" and trainer.enable_validation))
+        if counts and trainer.world_size > 1 and not all_validate(trainer):
             message = (
                 f"MetricsCallback(accuracy={self._accuracy!r}) counts the validation over all ranks, and with "
                 "allow_zero_length_dataloader_with_multiple_devices a rank may leave it out: the others would wait for it without end. "

@@ -356,6 +356,23 @@ class TwoStepsABatchByProperty(TwoStepsABatch):
         pass
 
 
+class TwoStepsABatchByPropertyDecidedLate(TwoStepsABatch):
+    """In a property of its own, which says another thing from the last hook before the first batch on."""
+
+    by_hand = False
+
+    @property
+    def automatic_optimization(self) -> bool:
+        return not self.by_hand
+
+    @automatic_optimization.setter
+    def automatic_optimization(self, value: bool) -> None:
+        pass
+
+    def on_train_start(self) -> None:
+        self.by_hand = True
+
+
 class NotesWhereTheTrainerIs(pl.Callback):
     """After each batch, as the trainer's own properties have it."""
 
@@ -381,9 +398,10 @@ def test_global_step_and_epoch_are_the_trainers_after_a_resume_too(tmp_path: Pat
     assert len(notes.seen) == 4 * BATCHES
 
 
-def test_global_step_is_the_trainers_where_a_module_decides_late_how_it_optimizes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [TwoStepsABatchDecidedLate, TwoStepsABatchByPropertyDecidedLate])
+def test_global_step_is_the_trainers_where_a_module_decides_late_how_it_optimizes(tmp_path: Path, module: Callable[[], Any]) -> None:
     """In a hook that runs after ours."""
     notes = NotesWhereTheTrainerIs()
-    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path), notes]).fit(TwoStepsABatchDecidedLate(), loader())
+    pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path), notes]).fit(module(), loader())
     table = fitgate.Store(str(tmp_path)).latest().metrics(["loss"])
     assert list(zip(table["global_step"].to_pylist(), table["epoch"].to_pylist(), strict=True)) == notes.seen

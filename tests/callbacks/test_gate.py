@@ -244,3 +244,29 @@ def test_a_hook_of_a_subclass_is_called(tmp_path: Path) -> None:
     ).fit(Scripted(), _loader(), _loader())
     assert called == [0, 1, 2, 3, 4]
     assert not callable(MetricsCallback(tmp_path).on_after_backward)
+
+
+@pytest.mark.parametrize(("raised", "comes_out"), [(RuntimeError, RuntimeError), (KeyboardInterrupt, SystemExit)])
+def test_a_decision_that_can_not_be_written_hides_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, raised: type[BaseException], comes_out: type[BaseException]
+) -> None:
+    """As on a full disk: the fit's own error comes out, a ModelCheckpoint that saves on an exception does, and one warning says it."""
+
+    class Fails(Scripted):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.global_step == 3:
+                (run,) = (tmp_path / "runs").iterdir()
+                (run / "gate.json").mkdir()  # no file can take its place
+                message = "on purpose"
+                raise raised(message)
+            return super().training_step(batch, batch_idx)
+
+    keeper = ModelCheckpoint(tmp_path / "ckpt", save_on_exception=True)
+    gate = GateCallback(["val_acc >= 0.8"], dirpath=tmp_path / "deploy")
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[gate, MetricsCallback(tmp_path / "runs"), keeper], **quiet)
+    with pytest.raises(comes_out, match="on purpose" if raised is comes_out else None):
+        trainer.fit(Fails(), _loader(), _loader())
+    assert len(list((tmp_path / "ckpt").glob("*.ckpt"))) == 1
+    assert [r.message for r in caplog.records if "gate.json" in r.message and "could not be written" in r.message]
+    assert fitgate.Store(str(tmp_path / "runs")).latest().state == ("failed" if raised is comes_out else "interrupted")

@@ -150,6 +150,32 @@ class OneNameInTwoHooks(Net):
             self.log("shared", self.global_step + 0.5)
 
 
+class ObjectsThatRest(Net):
+    """Torchmetrics objects that some batches don't log: Lightning's reset leaves the last batch's value in them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.in_validation = MeanMetric(), MeanMetric()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        if batch_idx == 0 and self.current_epoch < 2:
+            self.shared(loss)
+            self.log("shared", self.shared, on_step=True, on_epoch=False)
+        return self.returns(loss)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1 and self.current_epoch == 0:
+            self.shared(3.0)
+            self.log("shared", self.shared, on_step=True, on_epoch=False)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        super().validation_step(batch, batch_idx)
+        if batch_idx == 1:  # of the sanity check too
+            self.in_validation(self.loss(batch) + self.global_step)
+            self.log("in_validation", self.in_validation, on_step=True, on_epoch=False)
+
+
 class ManualWithTwoOptimizers(Net):
     """`global_step` runs twice as fast as the loggers' step."""
 
@@ -296,6 +322,12 @@ CASES = [
     Case("no validation", Forked, {"limit_val_batches": 0}),
     Case("forked names", Forked),
     Case("torchmetrics", Torchmetrics),
+    Case(
+        "torchmetrics that some batches leave out",
+        ObjectsThatRest,
+        {"max_epochs": 3},
+        repeated=lambda name, step: (name == "shared" and step not in (0, 1, BATCHES)) or (name == "in_validation" and step % BATCHES != 1),
+    ),
     Case("sometimes and equal", Sometimes, repeated=_every_second),
     Case("every hook", EveryHook, tested=True),
     Case("every hook, accumulating", EveryHook, {"accumulate_grad_batches": 2}),

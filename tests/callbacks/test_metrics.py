@@ -386,5 +386,13 @@ def test_an_accuracy_over_ranks_that_may_leave_a_validation_out_is_refused(tmp_p
     module.allow_zero_length_dataloader_with_multiple_devices = True
     trainer = pl.Trainer(**{**QUIET, "devices": 2}, strategy="ddp", logger=False)
     trainer.strategy.connect(module)
-    with pytest.raises(ValueError, match=r"accuracy=.*over all ranks.*allow_zero_length_dataloader_with_multiple_devices"):
-        MetricsCallback(tmp_path, accuracy=("logits", "target")).setup(trainer, module, "fit")
+    trainer._data_connector.attach_data(module, val_dataloaders=loader())  # noqa: SLF001 - as `fit` does, which would start ranks here
+    ours = MetricsCallback(tmp_path, accuracy=("logits", "target"))
+    for stage in ("fit", "validate"):
+        with pytest.raises(ValueError, match=r"accuracy=.*over all ranks.*allow_zero_length_dataloader_with_multiple_devices"):
+            ours.setup(trainer, module, stage)
+    refused = {"fit": False, "test": True}  # by whether there is a validation
+    for stage, validated in refused.items():
+        if not validated:
+            trainer.limit_val_batches = 0
+        ours.setup(trainer, module, stage)

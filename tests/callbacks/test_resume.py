@@ -1,5 +1,6 @@
 """Cut short and resumed: the history of a fit that never stopped."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -20,7 +21,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
-from tests.callbacks._fits import QUIET, Net
+from tests.callbacks._fits import QUIET, Net, loader
 
 BATCHES = 6
 
@@ -140,6 +141,7 @@ ON_EXCEPTION: dict[str, Any] = {"every_n_train_steps": 1000, "save_on_exception"
         (EACH_THIRD_STEP, ("on_train_batch_start", 5), {"val_check_interval": 3}),
         (ON_EXCEPTION, ("on_train_batch_start", 9), {}),
         (ON_EXCEPTION, ("on_train_batch_end", 9), {}),
+        (ON_EXCEPTION, ("on_train_batch_end", 5), {}),
     ],
     ids=str,
 )
@@ -152,6 +154,28 @@ def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
     _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", **options)
     whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
     assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))
+
+
+class LogsItsEpoch(Net):
+    """Of each step, and of each epoch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("at", float(self.current_epoch), on_step=True, on_epoch=True)
+        return self.loss(batch)
+
+
+@pytest.mark.parametrize("stop", [("on_train_epoch_end", 1), ("on_train_batch_end", BATCHES)], ids=str)
+def test_what_an_error_left_untold_keeps_its_epoch(tmp_path: Path, stop: tuple[str, int]) -> None:
+    """Told as the next epoch begins, from the checkpoint that was saved on the exception."""
+    for last, stops in ((None, [Stops(*stop, _raise)]), (tmp_path / "checkpoints" / "last.ckpt", [])):
+        saves = ModelCheckpoint(tmp_path / "checkpoints", save_last=True, **ON_EXCEPTION)
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "max_epochs": 3, "logger": False}
+        trainer = pl.Trainer(**settings, callbacks=[*stops, MetricsCallback(tmp_path / "runs"), saves])
+        with pytest.raises(RuntimeError, match="on purpose") if stops else contextlib.nullcontext():
+            trainer.fit(LogsItsEpoch(), loader(BATCHES), ckpt_path=last)
+    table = fitgate.Store(str(tmp_path / "runs")).latest().metrics(["at_step", "at_epoch"])
+    assert table["value"].to_pylist() == table["epoch"].to_pylist()
+    assert len(table) == 3 + 3 * BATCHES
 
 
 @pytest.mark.parametrize(

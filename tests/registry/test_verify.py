@@ -185,3 +185,17 @@ def test_digests_are_sha256(release: Release, model_dir: Path) -> None:
         assert (entry["sha256"], entry["size"]) == (hashlib.sha256(data).hexdigest(), len(data))
     current = json.loads((model_dir / "CURRENT").read_bytes())
     assert current["manifest_sha256"] == hashlib.sha256((model_dir / "1" / "manifest.json").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "history.jsonl"])
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda folder: (folder / "model.bin").write_bytes(b"another")], ids=["gone", "damaged"])
+def test_no_version_is_told_to_promote_that_is_not_whole(
+    release: Release, model_dir: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    """The one that was live last is off, too: any other may be named."""
+    release()
+    release()
+    (model_dir / name).unlink()
+    damage(model_dir / "2")
+    told = {problem.path: problem.what for problem in verify(model_dir).problems}[name]
+    assert f"`fitgate promote {model_dir} VERSION`" in told

@@ -1,8 +1,10 @@
 """The TensorBoard mirror, read by TensorBoard's own parser and compared with protobuf's own bytes."""
 
 import math
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -91,3 +93,25 @@ def test_framing_is_tensorboards_own(tmp_path: Path) -> None:
     with (tmp_path / "records").open("wb") as file:
         RecordWriter(file).write(b"some bytes")
     assert framed(b"some bytes") == (tmp_path / "records").read_bytes()
+
+
+def test_other_names_at_every_step_take_no_more_and_more_memory(tmp_path: Path) -> None:
+    """As with a value for each class that a batch has: what is worked out for the names that come together is not kept for ever."""
+    writer, names, random = EventWriter(tmp_path), [f"iou/{i:02d}" for i in range(40)], Random(0)  # noqa: S311 - no secret
+
+    def write(steps: range) -> int:
+        for step in steps:
+            writer.write([Record("train", step, step, 0, 1_700_000_000_000_000, tuple(random.sample(names, 10)), [float(step)] * 10)])
+            writer.flush()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = write(range(600))
+        assert write(range(600, 1600)) < before + 300_000
+    finally:
+        tracemalloc.stop()
+    writer.close()
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    events.Reload()
+    assert sum(len(events.Scalars(name)) for name in names) == 1600 * 10

@@ -145,3 +145,20 @@ def test_points_that_come_after_the_file_was_left(tmp_path: Path) -> None:
     points = cuts[-1] + 3
     found = duckdb.connect().execute(query, [f"{tmp_path}/*.parquet"]).fetchall()
     assert found == [("acc", points, points), ("loss", points, points)]
+
+
+def test_points_that_a_sealed_file_takes_leave_the_newest_as_it_is(tmp_path: Path) -> None:
+    """They come alone, after a row group that is kept, and the newest file is gone: that is told, and no point is missing at the end."""
+    writer = SegmentWriter(tmp_path, run_id="r", sealed_rows=_KEPT_ROWS + 1000)
+    sealed = [Record("train", s, s, 0, 1_700_000_000_000_000, ("acc",), [float(s)]) for s in range(_KEPT_ROWS + 1000)]
+    newest = [Record("train", s, s, 0, 1_700_000_000_000_000, ("loss",), [float(s)]) for s in range(_KEPT_ROWS)]
+    for records in (sealed, newest):
+        writer.write(records)
+        writer.flush()
+    (tmp_path / "a000-r000-000001.parquet").unlink()
+    writer.write([Record("train", 3, 3, 0, 1_700_000_000_000_000, ("acc",), [99.0])])
+    with pytest.raises(FileNotFoundError, match="files were removed"):
+        writer.flush()
+    assert writer.waiting == 0
+    table = duckdb.execute(f"select name, count(*), max(value) filter (step = 3) from '{tmp_path}/*.parquet' group by name order by name")  # noqa: S608 - a path of our own
+    assert table.fetchall() == [("acc", len(sealed), 99.0), ("loss", len(newest), 3.0)]

@@ -24,7 +24,12 @@ def position_of(trainer: Trainer) -> Callable[[], tuple[int, int]]:
 
         known = position() == (trainer.global_step, trainer.current_epoch)
         # One that says so in a property of its own leaves Lightning's attribute as it is.
-        known = known and module._automatic_optimization == module.automatic_optimization  # noqa: SLF001
+        known = known and _has_lightnings_own(type(module), "automatic_optimization")
     except AttributeError:
         known = False
     return position if known else lambda: (trainer.global_step, trainer.current_epoch)
+
+
+def _has_lightnings_own(kind: type, name: str) -> bool:
+    owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
+    return owner.__module__.partition(".")[0] in {"pytorch_lightning", "lightning"}

@@ -43,7 +43,7 @@ class StepValues:
     def axis(self) -> Any:  # noqa: ANN401
         """The value of the metric named `step`, which stands until it is logged again; None where there is none."""
         axis = self._axis
-        return None if axis is None or axis.has_reset or axis._forward_cache is None else axis_of(axis._forward_cache)  # noqa: SLF001
+        return None if axis is None or axis._forward_cache is None else axis_of(axis._forward_cache)  # noqa: SLF001
 
     def take(self) -> tuple[tuple[str, ...], list[Any]]:
         """Names and values of what was logged since the last call, for the loader that runs now."""
@@ -99,13 +99,13 @@ class _Plan:
 
     Attributes:
         names: of the metrics, in their order.
-        metrics: Lightning's; under one name the last of several.
+        metrics: Lightning's; under one name the last of several. A torchmetrics object that was reset has none: its last value stays in it.
         counts: of updates, of each metric when it was given out last; 0 before, and after a reset.
     """
 
     def __init__(self, by_name: Mapping[str, list[Any]], before: _Plan | None) -> None:
         self.names = tuple(by_name)
-        self.metrics = [metrics[0] if len(metrics) == 1 else _LastOf(metrics) for metrics in by_name.values()]
+        self.metrics = [metrics[0] if len(metrics) == 1 and metrics[0].is_tensor else _LastOf(metrics) for metrics in by_name.values()]
         given = dict(zip(before.names, before.counts, strict=True)) if before is not None else {}
         self.counts: list[Any] = [given.get(name, 0) for name in by_name]
 
@@ -122,11 +122,8 @@ class _LastOf:
 
     @property
     def _forward_cache(self) -> Any:  # noqa: ANN401
-        return self._valid._forward_cache  # noqa: SLF001
-
-    @property
-    def has_reset(self) -> bool:
-        return bool(self._valid.has_reset)
+        valid = self._valid
+        return None if valid.has_reset else valid._forward_cache  # noqa: SLF001
 
     @property
     def _update_count(self) -> tuple[int, int]:

@@ -120,6 +120,11 @@ class LoggerTap:
         """The x-axis of Lightning's own loggers now."""
         return int(self._epoch_loop._batches_that_stepped)  # noqa: SLF001
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that runs."""
+        return self._trainer.current_epoch
+
     coming_step = step  # what has been told is counted at once
 
     @property

@@ -27,7 +27,6 @@ __all__ = [
     "read_current",
     "read_history",
     "set_aside_damaged",
-    "what_is_missing",
     "whole_history",
 ]
 
@@ -119,26 +118,6 @@ def begin_history(model_dir: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(model_dir / HISTORY, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         fsync_folder(model_dir)
-
-
-def what_is_missing(model_dir: Path) -> dict[str, str]:
-    """By name, what is said of `CURRENT` and history.jsonl where versions are there and one of them was removed.
-
-    The first publication makes the history, then names the version, then writes `CURRENT`, then the first line: killed in between it
-    leaves versions and no `CURRENT`, and that is all of it.
-
-    Raises:
-        RegistryError: one of them is damaged.
-    """
-    history = read_history(model_dir)
-    if not history and not (model_dir / HISTORY).exists():
-        current = read_current(model_dir)
-        begins = f"`{promote_command(model_dir, current.version if current is not None else 'VERSION')}` begins a new one"
-        return {HISTORY: f"is missing: how the versions went live is not known any more; {begins}"}
-    if history and read_current(model_dir) is None:
-        last = history[-1].version
-        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; `{promote_command(model_dir, last)}` writes it anew"}
-    return {}
 
 
 def set_aside_damaged(model_dir: Path) -> None:

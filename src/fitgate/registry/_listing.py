@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fitgate.errors import RegistryError
-from fitgate.registry._current import read_current, what_is_missing
+from fitgate.registry._current import read_current
 from fitgate.registry._folders import is_model
 from fitgate.registry._layout import CURRENT, version_dir, version_numbers
 from fitgate.registry._manifest import Manifest, read_manifest
+from fitgate.registry._verify import what_is_missing
 from fitgate.store._run_file import ValidationSet
 
 __all__ = ["LiveValues", "Model", "ModelVersion", "champion", "live_content", "model", "models"]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._current import read_current, read_history, what_is_missing
+from fitgate.registry._current import read_current, read_history
 from fitgate.registry._folders import no_model
-from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, version_dir, version_numbers
+from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, promote_command, version_dir, version_numbers
 from fitgate.registry._manifest import FileEntry, read_manifest
 from fitgate.registry._reading import digest_of
 from fitgate.registry._triton import is_in_step
 
-__all__ = ["Problem", "Verification", "check_version", "verify", "verify_version"]
+__all__ = ["Problem", "Verification", "check_version", "verify", "verify_version", "what_is_missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +111,31 @@ def check_version(folder: Path) -> list[tuple[str, str]]:
         elif not any(other.startswith(f"{name}/") for other in listed):
             found.append((name, "is a folder that the manifest knows nothing of"))
     return found
+
+
+def what_is_missing(model_dir: Path) -> dict[str, str]:
+    """By name, what is said of `CURRENT` and history.jsonl where versions are there and one of them was removed.
+
+    The first publication makes the history, then names the version, then writes `CURRENT`, then the first line: killed in between it
+    leaves versions and no `CURRENT`, and that is all of it.
+
+    Raises:
+        RegistryError: one of them is damaged.
+    """
+    history, current = read_history(model_dir), read_current(model_dir)
+    if not history and not (model_dir / HISTORY).exists():
+        begins = f"`{_promotion(model_dir, current.version if current is not None else None)}` begins a new one"
+        return {HISTORY: f"is missing: how the versions went live is not known any more; {begins}"}
+    if history and current is None:
+        last = history[-1].version
+        return {CURRENT: f"is missing: by {HISTORY} version {last} went live; `{_promotion(model_dir, last)}` writes it anew"}
+    return {}
+
+
+def _promotion(model_dir: Path, version: int | None) -> str:
+    """A command that works: with the version where that is there and whole."""
+    whole = version in version_numbers(model_dir) and not check_version(version_dir(model_dir, version))
+    return promote_command(model_dir, version if whole and version is not None else "VERSION")
 
 
 def _check_file(path: Path, entry: FileEntry) -> str | None:

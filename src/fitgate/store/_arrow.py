@@ -38,16 +38,18 @@ def _text_array(texts: Sequence[str]) -> pa.StringArray:
 
 def repeated_texts(texts: tuple[str, ...], lengths: npt.NDArray[np.int64], *, unused: str = "") -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
     """Each text as often as its length says, one after the other, dictionary-encoded; the dictionary also holds `unused`, if any."""
-    places, dictionary = _dictionary(texts, unused)
+    places, dictionary = _dictionary(texts, unused) if unused else _same_dictionary(texts, "")
     return pa.DictionaryArray.from_arrays(number_array(np.repeat(places, lengths), pa.int32()), dictionary, safe=False)
 
 
-@lru_cache(maxsize=256)  # a flush has the same names as the one before
 def _dictionary(texts: tuple[str, ...], unused: str) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
     """The place of each text in a dictionary, and that."""
     distinct = sorted(set(texts))
     places = {text: place for place, text in enumerate(distinct)}
     return np.array([places[text] for text in texts], dtype=np.int32), _text_array([*distinct, *([unused] if unused else [])])
+
+
+_same_dictionary = lru_cache(maxsize=8)(_dictionary)  # a flush has the same names as the one before
 
 
 def repeated_text(text: str, rows: int) -> pa.StringArray:

@@ -92,9 +92,9 @@ class OpenSegment:
 
     def add(self, block: Block) -> None:
         """Take points; a step that is there already gets the new value."""
-        steps = block.axes[STEP]
-        if not len(steps):
+        if not block.points:
             return
+        steps = block.axes[STEP]
         if self._newest_rows >= _KEPT_ROWS:
             self._keep()
         self._newest_rows = 0

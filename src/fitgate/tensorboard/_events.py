@@ -27,6 +27,8 @@ from fitgate.tensorboard._event_bytes import EventShape, framed
 __all__ = ["EventWriter", "append_events"]
 
 _serial = count()
+_MOST_SHAPES = 256
+"""That are remembered: a module may log other metrics together at every step."""
 
 
 class EventWriter:
@@ -100,9 +102,12 @@ class EventWriter:
 
     def _shape(self, block: Block) -> EventShape:
         tags = tuple(self._tags.get((block.stage, name), name) for name in block.names)
-        if tags not in self._shapes:
-            self._shapes[tags] = EventShape(tags)
-        return self._shapes[tags]
+        shape = self._shapes.get(tags)
+        if shape is None:
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._shapes.clear()
+            shape = self._shapes[tags] = EventShape(tags)
+        return shape
 
     def _open(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
