@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from benchmarks.trackers._figures import Row, rows
 from benchmarks.trackers._measure import Sample, measure
 from benchmarks.trackers._table import table
 from benchmarks.trackers._tracker import Tracker
+from tests._process import run_module
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,8 +137,8 @@ def test_only_chooses_by_a_part_of_the_name() -> None:
 def test_a_quick_run_measures_every_built_in_tracker(tmp_path: Path) -> None:
     """The command runs real fits of every built-in tracker, reads their points back, prints the table and writes the samples."""
     figures = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks.trackers", "--quick", "--steps", "20", "--metrics", "2", "--json", str(figures)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    options = ["--quick", "--steps", "20", "--metrics", "2", "--json", str(figures)]
+    done = run_module("benchmarks.trackers", *options, folder=ROOT, timeout_s=250)
     assert done.returncode == 0, done.stderr
     record = json.loads(figures.read_text())
     (samples,) = record["rounds"]

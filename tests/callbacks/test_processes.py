@@ -64,9 +64,11 @@ def _fits_and_forks(root: str, who: float) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> None:
-    """Two spawned processes with one `run_name` at once, and each forks two: one fits with the callback it inherits, one goes on with the Trainer."""
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_fits_and_forks, args=(str(tmp_path), float(who))) for who in (1, 2)]
+    """Two processes with one `run_name` at once, and each forks two: one fits with the callback it inherits, one goes on with the Trainer."""
+    spawned, served = multiprocessing.get_context("spawn"), multiprocessing.get_context("forkserver")
+    processes: list[Any] = [
+        context.Process(target=_fits_and_forks, args=(str(tmp_path), who)) for context, who in ((spawned, 1.0), (served, 2.0))
+    ]
     for process in processes:
         process.start()
     for process in processes:
