@@ -14,6 +14,7 @@ from fitgate.diagnosis._evidence import Curve, Evidence, Goal
 from fitgate.diagnosis._names import loader_of
 from fitgate.gate import Threshold, parse_thresholds
 from fitgate.store import Run
+from fitgate.store._arrow import numpy_of
 from fitgate.store._fit_points import of_fits
 from fitgate.store._run_file import FitFacts
 
@@ -67,7 +68,7 @@ def curves_of(table: pa.Table) -> dict[tuple[str, str], Curve]:
     table = table.combine_chunks()
     names, stages = (_codes(table[column]) for column in ("name", "stage"))
     edges = np.flatnonzero((np.diff(names[1]) != 0) | (np.diff(stages[1]) != 0)) + 1
-    columns = {column: table[column].to_numpy() for column in ("step", "global_step", "epoch", "value")}
+    columns = {column: numpy_of(table[column]) for column in ("step", "global_step", "epoch", "value")}
     curves = {}
     for start, stop in zip([0, *edges], [*edges, table.num_rows], strict=True):
         name, stage = names[0][names[1][start]], stages[0][stages[1][start]]
@@ -158,4 +159,4 @@ def _codes(column: Any) -> tuple[list[str], Any]:  # noqa: ANN401 - the stubs lo
     """A column's distinct texts, and for each row which of them."""
     encoded: Any = pc.dictionary_encode(column).combine_chunks()
     encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    return encoded.dictionary.to_pylist(), numpy_of(encoded.indices)

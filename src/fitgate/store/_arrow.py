@@ -1,7 +1,7 @@
-"""Arrow arrays from numpy's, without a copy and without pandas.
+"""Arrow arrays from numpy's and back, without a copy and without pandas.
 
 `pyarrow.array` asks whether it was given something of pandas', and imports pandas to find out: a third of a second of
-CPU and 40 MB in the middle of a training.
+CPU and 40 MB in the middle of a training. `to_numpy` does so too: a sixth of the time of `fitgate runs`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["number_array", "repeated_text", "repeated_texts"]
+__all__ = ["number_array", "numpy_of", "repeated_text", "repeated_texts"]
 
 
 def number_array(numbers: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array[Any]:
     """Numbers as an Arrow array of that type. The numpy array must stay as it is from now on."""
     fitting = np.ascontiguousarray(numbers, dtype=_kind_of_numpy(kind))
     return pa.Array.from_buffers(kind, len(fitting), [None, _buffer(fitting)])
+
+
+def numpy_of(column: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - an array, chunked or not
+    """Numbers as a numpy array, not to be written to."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    if pa.types.is_boolean(column.type) or column.null_count:
+        return np.asarray(column.to_numpy(zero_copy_only=False) if len(chunks) == 1 else column.to_numpy())
+    kind = np.dtype(_kind_of_numpy(column.type))
+    buffers: list[Any] = [c.buffers()[1] for c in chunks]
+    parts = [np.frombuffer(b, kind, len(c), c.offset * kind.itemsize) for b, c in zip(buffers, chunks, strict=True) if len(c)]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, kind), *parts])
 
 
 @lru_cache

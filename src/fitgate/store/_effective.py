@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fitgate.store._arrow import number_array, repeated_text
+from fitgate.store._arrow import number_array, numpy_of, repeated_text
 from fitgate.store._pieces import Piece
 from fitgate.store._run_file import Attempt
 from fitgate.store._schema import SCHEMA
@@ -53,7 +53,7 @@ def effective(pieces: Iterable[Piece], last: dict[int, int], columns: Sequence[s
     texts = _Repeated()
     tables = [_one_series(series[key], last, columns, texts) for key in sorted(series)]
     schema = pa.schema([SCHEMA.field(name) for name in columns])
-    return pa.concat_tables([schema.empty_table(), *tables])
+    return pa.concat_tables([pa.Table.from_batches([], schema), *tables])
 
 
 def _one_series(pieces: list[Piece], last: dict[int, int], columns: Sequence[str], texts: _Repeated) -> pa.Table:
@@ -69,7 +69,7 @@ def _one_series(pieces: list[Piece], last: dict[int, int], columns: Sequence[str
     if not read:
         return schema.empty_table()
     table = pa.concat_tables([_with_constants(key, numbers, columns, texts) for key, numbers in read])
-    steps = np.concatenate([numbers["step"].to_numpy() for _, numbers in read])
+    steps = np.concatenate([numpy_of(numbers["step"]) for _, numbers in read])
     if np.all(steps[1:] > steps[:-1]):
         return table
     order = np.lexsort((np.concatenate(attempts), steps))  # stable: of equal keys, what was written last comes last

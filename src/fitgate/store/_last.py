@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fitgate.store._arrow import numpy_of
 from fitgate.store._pieces import Piece, Wanted, greatest_step, read_groups, series_groups, series_in
 
 __all__ = ["LastValues"]
@@ -51,7 +52,7 @@ class LastValues:
     def _take(self, piece: Piece) -> None:
         if not piece.numbers.num_rows:
             return
-        steps = piece.numbers["step"].to_numpy()
+        steps = numpy_of(piece.numbers["step"])
         # Of equal steps in one file, what was written last comes last.
         at = len(steps) - 1 - int(np.argmax(steps[::-1]))
         order = int(steps[at]), int(piece.key["attempt"])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fitgate.store._arrow import number_array
+from fitgate.store._arrow import number_array, numpy_of
 from fitgate.store._parquet import check_footer
 from fitgate.store._schema import SCHEMA
 
@@ -196,7 +196,7 @@ def _codes(column: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 - a chunked ar
     """A number for each value, the same for equal values."""
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries().combine_chunks().indices
-    codes: npt.NDArray[np.int64] = column.to_numpy()
+    codes: npt.NDArray[np.int64] = numpy_of(column)
     return codes
 
 

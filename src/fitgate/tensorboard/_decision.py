@@ -25,6 +25,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util import tensor_util
 
 from fitgate._markdown import markdown
+from fitgate.store._arrow import numpy_of
 from fitgate.tensorboard._events import append_events
 from fitgate.tensorboard._hparams import session_end
 
@@ -63,7 +64,7 @@ def decision_events(gate: Mapping[str, Any], points: pa.Table, *, report: str | 
         curve = _validation_first(named)
         if not curve.num_rows:
             continue
-        steps = curve["step"].to_numpy()
+        steps = numpy_of(curve["step"])
         # What is counted or returned, and logged by nobody, may stand in both stages, one of them under a tag of its own.
         both = pc.count_distinct(named["stage"]).as_py() > 1
         tags = [metric, f"{metric}/train", f"{metric}/validate"] if both else [metric]
