@@ -8,7 +8,7 @@ import shutil
 import sysconfig
 from pathlib import Path
 
-__all__ = ["command_line", "is_own_script", "shown_path"]
+__all__ = ["command_line", "is_own_script", "shown_path", "typed"]
 
 
 def shown_path(path: str | os.PathLike[str], *, within: str | os.PathLike[str] | None = None) -> str:
@@ -39,6 +39,16 @@ def command_line(program: str, *arguments: str, within: str | os.PathLike[str] |
     if own.exists() and not (found and own.samefile(found)):
         program = shown_path(own, within=within)
     return shlex.join([program, *arguments])
+
+
+def typed(command: str, *arguments: object) -> str:
+    """A command of ours as messages tell it, quoted where a shell asks for it.
+
+    Example:
+        >>> typed("promote", Path("my models/digits"), 2)
+        "fitgate promote 'my models/digits' 2"
+    """
+    return shlex.join(["fitgate", command, *map(str, arguments)])
 
 
 def is_own_script(path: str) -> bool:

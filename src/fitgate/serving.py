@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fitgate._command_line import typed
 from fitgate.errors import ExportError, RegistryError
 from fitgate.export.formats import GraphFormat, Run, all_formats
 from fitgate.registry import (
     Signature,
     TensorSpec,
     models,
-    promote_command,
     read_current,
     read_manifest,
     verify_version,
@@ -135,7 +135,7 @@ def open_model(model_dir: str | os.PathLike[str], *, version: int | None = None)
 
 def _nothing_live(folder: Path, numbers: Sequence[int]) -> str:
     if numbers:
-        return f"{folder} has no live version; make one live: {promote_command(folder, numbers[-1])}"
+        return f"{folder} has no live version; make one live: {typed('promote', folder, numbers[-1])}"
     inside = [model.path for model in models(folder)] if folder.is_dir() else []
     if inside:
         return f"{folder} is a deploy root, not a model's folder; in it: {', '.join(inside)}"

@@ -13,7 +13,7 @@ Example:
 
 from fitgate.registry._current import Current, Move, read_current, read_history
 from fitgate.registry._folders import no_version, what_it_is
-from fitgate.registry._layout import MANIFEST, promote_command, version_dir, version_numbers
+from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._listing import LiveValues, Model, ModelVersion, champion, live_content, model, models
 from fitgate.registry._manifest import FileEntry, Manifest, Signature, TensorSpec, read_manifest
 from fitgate.registry._moves import promote, rollback, tidy
@@ -43,7 +43,6 @@ __all__ = [
     "new_staging",
     "no_version",
     "promote",
-    "promote_command",
     "publish",
     "read_current",
     "read_history",

@@ -13,9 +13,10 @@ from typing import Literal
 
 import msgspec
 
+from fitgate._command_line import typed
 from fitgate._files import encode_json, fsync_folder, parse_json, replace_file, sha256_of
 from fitgate.errors import RegistryError
-from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, promote_command, version_dir
+from fitgate.registry._layout import CURRENT, HISTORY, LARGEST_VERSION, MANIFEST, version_dir
 from fitgate.registry._reading import read_regular
 
 __all__ = [
@@ -82,7 +83,7 @@ def read_current(model_dir: Path) -> Current | None:
     try:
         current = parse_json(data, Current)
     except msgspec.DecodeError as error:
-        message = f"{path} can't be read: {error}; `{promote_command(model_dir, 'VERSION')}` writes it anew"
+        message = f"{path} can't be read: {error}; `{typed('promote', model_dir, 'VERSION')}` writes it anew"
         raise RegistryError(message) from error
     if not 1 <= current.version <= LARGEST_VERSION or not _SHA256.fullmatch(current.manifest_sha256):
         message = f"{path} can't be trusted: it names version {current.version} with the digest {current.manifest_sha256!r}"
@@ -97,7 +98,7 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
         RegistryError: history.jsonl is damaged.
     """
     path = model_dir / HISTORY
-    how = f"`{promote_command(model_dir, 'VERSION')}` sets it aside and begins a new one"
+    how = f"`{typed('promote', model_dir, 'VERSION')}` sets it aside and begins a new one"
     data = read_regular(path)
     if data is None:
         return ()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fitgate._command_line import typed
 from fitgate.registry._layout import CURRENT, MANIFEST, version_numbers
 from fitgate.store._run_file import RUN_FILE
 
@@ -35,21 +35,20 @@ def what_it_is(folder: Path) -> Folder | None:
     """
     if not folder.is_dir():
         return None
-    here, parent = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     found: Folder | None = None
     if (folder / RUN_FILE).is_file():
-        name = shlex.quote(folder.absolute().name)
-        found = Folder("run", f"{folder} is one run's folder: fitgate show {name} --root {parent}")
+        command = typed("show", folder.absolute().name, "--root", folder.parent)
+        found = Folder("run", f"{folder} is one run's folder: {command}")
     elif (folder / MANIFEST).is_file():
-        found = Folder("version", f"{folder} is one version of a model: fitgate verify {parent}")
+        found = Folder("version", f"{folder} is one version of a model: {typed('verify', folder.parent)}")
     elif is_model(folder):
-        found = Folder("model", f"{folder} is a model's folder: fitgate verify {here}, or fitgate models {parent}")
+        found = Folder("model", f"{folder} is a model's folder: {typed('verify', folder)}, or {typed('models', folder.parent)}")
     elif any((path / RUN_FILE).is_file() for path in inside):
-        found = Folder("store", f"{folder} is a store of runs: fitgate runs {here}")
+        found = Folder("store", f"{folder} is a store of runs: {typed('runs', folder)}")
     elif held := [path for path in inside if is_model(path)]:
-        names, first = ", ".join(path.name for path in held), shlex.quote(str(held[0]))
-        found = Folder("deploy root", f"{folder} is a deploy root, which holds {names}: fitgate models {here}, or fitgate verify {first}")
+        names, commands = ", ".join(path.name for path in held), f"{typed('models', folder)}, or {typed('verify', held[0])}"
+        found = Folder("deploy root", f"{folder} is a deploy root, which holds {names}: {commands}")
     return found
 
 

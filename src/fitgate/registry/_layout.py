@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
-__all__ = [
-    "CONFIG",
-    "CURRENT",
-    "HISTORY",
-    "LARGEST_VERSION",
-    "LOCK",
-    "MANIFEST",
-    "STAGING",
-    "promote_command",
-    "verify_command",
-    "version_dir",
-    "version_numbers",
-]
+__all__ = ["CONFIG", "CURRENT", "HISTORY", "LARGEST_VERSION", "LOCK", "MANIFEST", "STAGING", "version_dir", "version_numbers"]
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -35,16 +22,6 @@ LARGEST_VERSION = 999_999_999
 def version_dir(model_dir: Path, version: int) -> Path:
     """The folder of one version."""
     return model_dir / str(version)
-
-
-def promote_command(model_dir: Path, version: int | str) -> str:
-    """What to type to make a version live."""
-    return shlex.join(["fitgate", "promote", str(model_dir), str(version)])
-
-
-def verify_command(model_dir: Path) -> str:
-    """What to type to have every version's files looked at."""
-    return shlex.join(["fitgate", "verify", str(model_dir)])
 
 
 def version_numbers(model_dir: Path) -> tuple[int, ...]:

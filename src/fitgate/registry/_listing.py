@@ -59,7 +59,7 @@ class Model:
 
 
 def models(deploy_root: str | os.PathLike[str] = "deploy") -> tuple[Model, ...]:
-    """Every model under a deploy root, by name. Nothing is verified: that is `verify`'s work.
+    """Every model under a deploy root, by name. Nothing is verified, which is `verify`'s work, save for a version that is told to be made live.
 
     Raises:
         RegistryError: there is no such folder.

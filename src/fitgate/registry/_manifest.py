@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
+from fitgate._command_line import typed
 from fitgate._files import Instant, encode_json, parse_json
 from fitgate.errors import RegistryError
-from fitgate.registry._layout import MANIFEST, verify_command
+from fitgate.registry._layout import MANIFEST
 from fitgate.registry._reading import read_regular
 from fitgate.store._run_file import ValidationSet
 
@@ -106,7 +107,7 @@ def read_manifest(version_folder: Path, *, sha256: str | None = None) -> tuple[M
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         folder = version_folder.parent
         message = (
-            f"version {version_folder.name} of {folder} has another manifest than the one that went live; see: {verify_command(folder)}"
+            f"version {version_folder.name} of {folder} has another manifest than the one that went live; see: {typed('verify', folder)}"
         )
         raise RegistryError(message)
     try:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from fitgate._command_line import typed
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._current import Current, live_before, point_to, read_current, read_history, set_aside_damaged, whole_history
 from fitgate.registry._folders import no_model, no_version
-from fitgate.registry._layout import MANIFEST, promote_command, version_dir, version_numbers
+from fitgate.registry._layout import MANIFEST, version_dir, version_numbers
 from fitgate.registry._publish import ChampionMovedError, next_number
 from fitgate.registry._staging import locked, remove_stale
 from fitgate.registry._triton import is_in_step, write_config
@@ -103,7 +104,7 @@ def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by ha
         found = check_version(version_dir(folder, target)) if version_dir(folder, target).is_dir() else [(".", "is missing")]
         if found:
             whole = [n for n in version_numbers(folder) if not check_version(version_dir(folder, n))]
-            instead = f"; whole are {', '.join(map(str, whole))}: {promote_command(folder, whole[-1])}" if whole else ""
+            instead = f"; whole are {', '.join(map(str, whole))}: {typed('promote', folder, whole[-1])}" if whole else ""
             listed = "; ".join(f"{path}: {what}" for path, what in found)
             message = f"version {target}, live before this one, is not what was published: {listed}{instead}"
             raise RegistryError(message)
@@ -114,7 +115,7 @@ def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by ha
 
 def _nothing_to_undo(model_dir: Path, live: int) -> str:
     others = [str(number) for number in version_numbers(model_dir) if number != live]
-    instead = f"; {promote_command(model_dir, 'VERSION')} makes another one live: {', '.join(others)}" if others else ""
+    instead = f"; {typed('promote', model_dir, 'VERSION')} makes another one live: {', '.join(others)}" if others else ""
     return (
         f"{model_dir} has nothing to go back to: each rollback undoes the latest promote that still counts, and only the first is left, "
         f"that of version {live}{instead}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitgate._command_line import typed
 from fitgate._files import sha256_of
 from fitgate.errors import RegistryError
 from fitgate.registry._current import read_current, read_history
 from fitgate.registry._folders import no_model
-from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, promote_command, version_dir, version_numbers
+from fitgate.registry._layout import CONFIG, CURRENT, HISTORY, MANIFEST, version_dir, version_numbers
 from fitgate.registry._manifest import FileEntry, read_manifest
 from fitgate.registry._reading import digest_of
 from fitgate.registry._triton import is_in_step
@@ -134,8 +135,9 @@ def what_is_missing(model_dir: Path) -> dict[str, str]:
 
 def _promotion(model_dir: Path, version: int | None) -> str:
     """A command that works: with the version where that is there and whole."""
-    whole = version in version_numbers(model_dir) and not check_version(version_dir(model_dir, version))
-    return promote_command(model_dir, version if whole and version is not None else "VERSION")
+    if version is None or version not in version_numbers(model_dir) or check_version(version_dir(model_dir, version)):
+        return typed("promote", model_dir, "VERSION")
+    return typed("promote", model_dir, version)
 
 
 def _check_file(path: Path, entry: FileEntry) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fitgate.store._arrow import number_array, numpy_of, repeated_text
+from fitgate.store._arrow import empty_table, number_array, numpy_of, repeated_text
 from fitgate.store._pieces import Piece
 from fitgate.store._run_file import Attempt
 from fitgate.store._schema import SCHEMA
@@ -53,7 +53,7 @@ def effective(pieces: Iterable[Piece], last: dict[int, int], columns: Sequence[s
     texts = _Repeated()
     tables = [_one_series(series[key], last, columns, texts) for key in sorted(series)]
     schema = pa.schema([SCHEMA.field(name) for name in columns])
-    return pa.concat_tables([pa.Table.from_batches([], schema), *tables])
+    return pa.concat_tables([empty_table(schema), *tables])
 
 
 def _one_series(pieces: list[Piece], last: dict[int, int], columns: Sequence[str], texts: _Repeated) -> pa.Table:
@@ -67,7 +67,7 @@ def _one_series(pieces: list[Piece], last: dict[int, int], columns: Sequence[str
             attempts.append(np.full(numbers.num_rows, attempt))
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     if not read:
-        return schema.empty_table()
+        return empty_table(schema)
     table = pa.concat_tables([_with_constants(key, numbers, columns, texts) for key, numbers in read])
     steps = np.concatenate([numpy_of(numbers["step"]) for _, numbers in read])
     if np.all(steps[1:] > steps[:-1]):

@@ -20,6 +20,8 @@ __all__ = ["OpenSegment"]
 
 _Axes = npt.NDArray[np.int64]  # shape (4, points), as in Block
 _Values = npt.NDArray[np.float64]  # shape (points,)
+_Chunk = tuple[_Axes, _Values]
+_Piece = tuple[tuple[str, str], list[_Chunk]]  # of one series: (name, stage), and its points
 
 # In a sealed file series are put together into row groups of at least so many rows: a long curve has row groups of its own and
 # is read alone, and thousands of short ones don't make thousands of row groups.
@@ -35,7 +37,7 @@ _MOST_CHUNKS = 16
 class _Series:
     """The points of one metric in one stage, by step; the first `kept` chunks are in row groups that are encoded no more."""
 
-    chunks: list[tuple[_Axes, _Values]] = field(default_factory=list)
+    chunks: list[_Chunk] = field(default_factory=list)
     kept: int = 0
     last_step: int = -(2**63)
 
@@ -49,12 +51,12 @@ class _Series:
         self.last_step = int(steps[-1])
         return len(keep) - (len(all_values) - len(values))
 
-    def columns(self) -> tuple[_Axes, _Values]:
+    def columns(self) -> _Chunk:
         """All of it as one piece."""
         self._join(0)
         return self.chunks[0]
 
-    def fresh(self) -> list[tuple[_Axes, _Values]]:
+    def fresh(self) -> list[_Chunk]:
         """What is not kept, in a few pieces."""
         if len(self.chunks) > self.kept + _MOST_CHUNKS:
             self._join(self.kept)
@@ -125,7 +127,7 @@ class OpenSegment:
         Such a file's bytes follow from its points alone. Should it grow on after all, it is encoded anew.
         """
         self._encode_all()
-        group: list[tuple[tuple[str, str], list[tuple[_Axes, _Values]]]] = []
+        group: list[_Piece] = []
         rows = 0
         for key in sorted(self._series):
             columns = self._series[key].columns()
@@ -156,10 +158,10 @@ class OpenSegment:
         for series in self._series.values():
             series.kept = 0
 
-    def _table(self, pieces: Sequence[tuple[tuple[str, str], list[tuple[_Axes, _Values]]]], unused: str = "") -> pa.Table:
-        chunks = [chunk for _, chunks in pieces for chunk in chunks]
+    def _table(self, pieces: Sequence[_Piece], unused: str = "") -> pa.Table:
+        chunks = [chunk for _, own in pieces for chunk in own]
         axes = np.concatenate([a for a, _ in chunks], axis=1)
-        lengths = np.array([sum(len(v) for _, v in chunks) for _, chunks in pieces])
+        lengths = np.array([sum(len(v) for _, v in own) for _, own in pieces])
         rows = axes.shape[1]
         columns = {
             "run_id": repeated_texts((self._run_id,), np.array([rows]), unused=unused),
