@@ -5,6 +5,7 @@ one thread and no run, as a new interpreter has none.
 """
 
 import atexit
+import json
 import multiprocessing
 import os
 import runpy
@@ -45,8 +46,11 @@ def run_function(function: Callable[..., object], *arguments: object, folder: Pa
     return _run([_Program(function, arguments, folder)], timeout_s)[0]
 
 
-def run_on_two_ranks(function: Callable[..., object], *arguments: object, folder: Path, timeout_s: float = 110) -> None:
-    """A function in two processes at once, which find each other as those of `torchrun` do: through a store that whoever started them holds."""
+def run_on_two_ranks(function: Callable[..., object], *arguments: object, folder: Path, timeout_s: float = 110) -> list[Any]:
+    """A function in two processes at once, which find each other as those of `torchrun` do: through a store that whoever started them holds.
+
+    Returns what each has returned, as JSON has it.
+    """
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     environment = {
         "WORLD_SIZE": "2",
@@ -59,10 +63,11 @@ def run_on_two_ranks(function: Callable[..., object], *arguments: object, folder
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     ranks = [{**environment, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
-    both = _run([_Program(function, arguments, folder, rank) for rank in ranks], timeout_s)
+    both = _run([_Program(_leave, (function, arguments, f"returned{rank['RANK']}.json"), folder, rank) for rank in ranks], timeout_s)
     codes = [done.returncode for done in both]
     printed = [f"rank {rank}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}" for rank, done in enumerate(both)]
     assert codes == [0, 0], "\n".join([f"the ranks ended with {codes}, where {-signal.SIGKILL} may be by the other's end", *printed])
+    return [json.loads((folder / f"returned{rank}.json").read_text()) for rank in (0, 1)]
 
 
 class _Program:
@@ -130,6 +135,10 @@ def _live(program: _Program) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
+
+
+def _leave(function: Callable[..., object], arguments: Sequence[object], file: str) -> None:
+    Path(file).write_text(json.dumps(function(*arguments)))
 
 
 def _script(script: str, arguments: Sequence[str]) -> None:

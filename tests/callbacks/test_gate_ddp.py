@@ -1,6 +1,5 @@
 """Two processes: one verdict on both, or the same error on both, and never a wait without end."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from tests.callbacks._gated import manifest, published
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """Twelve fits on two processes, and what each rank ended in. Whoever waits for the other without end runs into the time limit."""
     root = tmp_path_factory.mktemp("ddp")
-    run_on_two_ranks(_gate_ddp_fits.main, root, folder=root)
-    return root, [json.loads((root / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return root, run_on_two_ranks(_gate_ddp_fits.main, root, folder=root)
 
 
 @pytest.mark.parametrize("name", ["deploy", "again", "finished"])

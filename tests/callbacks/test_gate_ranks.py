@@ -1,6 +1,5 @@
 """Two processes: what is judged is of all ranks together, or of ranks that are known to agree."""
 
-import json
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ from tests.callbacks import _gate_rank_fits
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Fifteen fits on two processes, and what both ranks ended in."""
     root = tmp_path_factory.mktemp("ranks")
-    run_on_two_ranks(_gate_rank_fits.main, root, folder=root)
-    zero, one = (json.loads((root / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    zero, one = run_on_two_ranks(_gate_rank_fits.main, root, folder=root)
     assert zero == one
     return dict(zero)
 
