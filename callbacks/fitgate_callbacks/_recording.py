@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
@@ -343,6 +342,6 @@ def _standing(run_dir: Path, *, rank: int, resumed_step: int, first_step: int) -
     """Without it some points stand twice in TensorBoard, or not at all: no reason to keep a fit from going on."""
     try:
         return Standing(run_dir, rank=rank, resumed_step=resumed_step, first_step=first_step)
-    except (OSError, StoreError, pa.ArrowException) as error:
-        _log.warning("MetricsCallback: what %s holds can't be read, so TensorBoard may not show it in full: %s", run_dir, error)
+    except (OSError, StoreError) as error:
+        _log.warning("MetricsCallback: TensorBoard may not show all of %s, since %s", run_dir, error)
         return None

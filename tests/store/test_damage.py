@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import fitgate
+from fitgate.store._evidence import BATCHES_FOLDER, SAMPLES, WEIGHT
 from fitgate.store._parquet import encode
-from fitgate.store._schema import Record
+from fitgate.store._schema import BATCHES, Record
 from fitgate.store._segments import SegmentWriter
 
 
@@ -92,39 +93,59 @@ def test_a_file_that_is_no_segment_is_named(tmp_path: Path) -> None:
 
 
 _FLIP = """
-import sys
-from collections.abc import Iterable
+import random, sys
 from pathlib import Path
 import fitgate
+from fitgate.compare._points import read_points
 from fitgate.errors import StoreError
-root, path, seed, tries = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-import random
-rng = random.Random(seed)
+from fitgate.store._evidence import validation_at
+from fitgate.store._resume import Standing
+root, path, tries, readings = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split(",")
 run = fitgate.Store(root).latest()
+
+def compared():
+    points = read_points(run, "loss")
+    if points.problem:
+        raise StoreError(points.problem)
+    return repr((points.steps, points.epochs, points.seconds, points.series))
+
+def batches():
+    found = validation_at(run, 7)
+    return found.passes, {name: sums.tolist() for name, sums in found.sums.items()}
+
+READ = {
+    "all": lambda: run.metrics().to_pylist(),
+    "one": lambda: run.metrics(["loss"], stage="train").to_pylist(),
+    "last": run.last_values,
+    "compared": compared,
+    "resumed": lambda: Standing(Path(run.path), rank=0, resumed_step=120, first_step=60).ahead,
+    "batches": batches,
+}
+rng = random.Random(7)
 good = path.read_bytes()
-expected, one = run.metrics(), run.metrics(["loss"], stage="train")
+expected = {name: READ[name]() for name in readings}
 told = same = 0
 every = range(len(good)) if tries == 0 else sorted(rng.sample(range(len(good)), tries))
 for place in every:
     bad = bytearray(good)
     bad[place] ^= 1 << rng.randrange(8)
     path.write_bytes(bad)
-    for wanted, read in ((expected, lambda: run.metrics()), (one, lambda: run.metrics(["loss"], stage="train"))):
+    for name in readings:
         try:
-            table = read()
+            found = READ[name]()
         except StoreError as error:
             assert path.name in str(error)
             told += 1
         else:
-            assert table.equals(wanted), f"bit flipped in byte {place} of {len(good)}: other points, and nobody says so"
+            assert found == expected[name], f"bit flipped in byte {place} of {len(good)}: other points ({name}), and nobody says so"
             same += 1
 print(told, same)
 """
+_POINTS = "all,one,last,compared,resumed"
 
 
-def _flip(tmp_path: Path, tries: int) -> tuple[int, int]:
-    _, files = _run(tmp_path)
-    command = [sys.executable, "-c", _FLIP, str(tmp_path), str(files[0]), "7", str(tries)]
+def _flip(root: Path, file: Path, *, tries: int, readings: str = _POINTS) -> tuple[int, int]:
+    command = [sys.executable, "-c", _FLIP, str(root), str(file), str(tries), readings]
     # In a process of its own: what a damaged file does to a reader may be worse than an exception.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -132,17 +153,37 @@ def _flip(tmp_path: Path, tries: int) -> tuple[int, int]:
     return told, same
 
 
+def _batches(root: Path) -> Path:
+    """A run with one file of what stands behind a validation's values."""
+    with fitgate.start_run(root, tensorboard=False) as run:
+        pass
+    writer = SegmentWriter(run.path / BATCHES_FOLDER, run_id=run.id, stages=frozenset({BATCHES}))
+    names = (SAMPLES, "val_loss", f"val_loss{WEIGHT}")
+    writer.write([Record(BATCHES, n, 7, 0, n, names, (8.0 * n, 5.0 * n, 8.0 * n)) for n in range(1, 40)])
+    writer.close()
+    (file,) = (run.path / BATCHES_FOLDER).iterdir()
+    return file
+
+
 def test_a_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
-    """Four hundred bytes all over the file, footer included: an error that names the file, or exactly the same points."""
-    told, _ = _flip(tmp_path, tries=400)
-    assert told > 400
+    """Four hundred bytes all over the file, footer included: an error that names the file, or exactly the same points, whoever reads."""
+    _, files = _run(tmp_path)
+    told, _ = _flip(tmp_path, files[0], tries=400)
+    assert told > 800
+
+
+def test_a_flipped_bit_behind_a_validation_is_told_or_does_no_harm(tmp_path: Path) -> None:
+    """A confidence bound rests on that file: a wrong number in it would decide wrongly."""
+    told, _ = _flip(tmp_path, _batches(tmp_path), tries=300, readings="batches")
+    assert told > 150
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(1200)
 def test_any_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
     """Every byte of the file."""
-    told, same = _flip(tmp_path, tries=0)
+    _, files = _run(tmp_path)
+    told, same = _flip(tmp_path, files[0], tries=0)
     assert told > same
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fitgate.compare._row_groups import Statistics
 from fitgate.store import Run
 from fitgate.store._run_file import Attempt
+from fitgate.store._segment_file import SegmentFile
 
-__all__ = ["Extent", "epochs_in", "extent_of", "seconds_in", "steps_in"]
+__all__ = ["Extent", "epochs_in", "extents_of", "seconds_in", "steps_in"]
+
+_AXES = ("attempt", "epoch", "global_step", "wall_time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +24,13 @@ class Extent:
     wall_time: float
 
 
-def extent_of(statistics: Statistics) -> list[Extent]:
-    if not {"attempt", "epoch", "global_step", "wall_time"} <= statistics.keys():
-        return []
+def extents_of(file: SegmentFile) -> list[Extent]:
+    """One for each row group, save where the file doesn't say."""
+    found = [{column: greatest for column, (_, greatest) in file.ranges(group, _AXES).items()} for group in file.row_groups]
     return [
-        Extent(
-            attempt=int(statistics["attempt"][1]),
-            epoch=int(statistics["epoch"][1]),
-            global_step=int(statistics["global_step"][1]),
-            wall_time=statistics["wall_time"][1].timestamp(),
-        )
+        Extent(attempt=last["attempt"], epoch=last["epoch"], global_step=last["global_step"], wall_time=last["wall_time"].timestamp())
+        for last in found
+        if len(last) == len(_AXES)
     ]
 
 

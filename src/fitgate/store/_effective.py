@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitgate.store._arrow import empty_table, number_array, numpy_of, repeated_text
-from fitgate.store._pieces import Piece
 from fitgate.store._run_file import Attempt
 from fitgate.store._schema import SCHEMA
+from fitgate.store._segment_file import Piece
 
 __all__ = ["effective", "last_steps"]
 

@@ -12,19 +12,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fitgate.errors import StoreError
 from fitgate.store._fit_points import of_fits
-from fitgate.store._remote import listed
+from fitgate.store._remote import segment_paths
 from fitgate.store._run import Run
 from fitgate.store._schema import SCHEMA
+from fitgate.store._segment_file import UNREADABLE, rows_of
 
 __all__ = ["BATCHES_FOLDER", "SAMPLES", "WEIGHT", "Validation", "validation_at"]
 
@@ -116,15 +115,10 @@ def _restarts(samples: _Floats) -> list[int]:
 
 
 def _tables(run: Run, global_step: int) -> Iterator[pa.Table]:
-    wanted: Any = (pc.field("global_step") == global_step) & (pc.field("rank") == 0) & of_fits(run.info)
-    fs = run.fs
-    for path in listed(fs, f"{run.path}/{BATCHES_FOLDER}"):
-        if path.endswith(".parquet"):
-            try:
-                table = pq.read_table(path, filesystem=fs, filters=wanted, partitioning=None)
-                yield table.select(SCHEMA.names).cast(SCHEMA)
-            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-                message = (
-                    f"{path} can't be read: {error}. It only holds what confidence bounds rest on; move it away to judge without them."
-                )
-                raise StoreError(message) from error
+    wanted = (pc.field("global_step") == global_step) & (pc.field("rank") == 0) & of_fits(run.info)
+    for path in segment_paths(run.fs, run.path, BATCHES_FOLDER):
+        try:
+            yield rows_of(run.fs, path, wanted)
+        except UNREADABLE as error:
+            message = f"{path} can't be read: {error}. It only holds what confidence bounds rest on; move it away to judge without them."
+            raise StoreError(message) from error

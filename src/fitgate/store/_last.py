@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fitgate.store._arrow import numpy_of
-from fitgate.store._pieces import Piece, Wanted, greatest_step, read_groups, series_groups, series_in
+from fitgate.store._segment_file import Groups, Piece, SegmentFile, Wanted
 
 __all__ = ["LastValues"]
 
@@ -23,25 +21,21 @@ class LastValues:
         self._wanted = wanted
         self._found: dict[tuple[str, str], tuple[tuple[int, int], float]] = {}
 
-    def add(self, source: pa.NativeFile) -> None:
-        """Look at one file: its footer, and what of it may be newer than all that was seen before.
-
-        Raises:
-            ValueError, KeyError, OSError, pa.ArrowException: the file is damaged or no segment.
-        """
-        file, alike, mixed = series_groups(source, self._wanted)
+    def add(self, file: SegmentFile) -> None:
+        """Look at one file: its footer, and what of it may be newer than all that was seen before."""
+        alike, mixed = file.groups(self._wanted)
         newer = [(number, key) for number, key in alike if self._may_be_newer(file, number, {(key["stage"], key["name"])})]
         mixed = [number for number in mixed if self._may_be_newer(file, number, None)]
-        for piece in read_groups(file, newer, mixed, _COLUMNS, self._wanted):
+        for piece in file.read(self._wanted, _COLUMNS, Groups(newer, mixed)):
             self._take(piece)
 
-    def _may_be_newer(self, file: pq.ParquetFile, group: int, series: set[tuple[str, str]] | None) -> bool:
+    def _may_be_newer(self, file: SegmentFile, group: int, series: set[tuple[str, str]] | None) -> bool:
         """Whether a row group can hold a last value: what ends before the step that was found for each of its series does not."""
-        end = greatest_step(file, group)
-        if end is None or not self._found:
+        steps = file.ranges(group, ("step",)).get("step")
+        if steps is None or not self._found:
             return True
-        found = (self._found.get(each) for each in (series if series is not None else series_in(file, group)))
-        return any(each is None or end >= each[0][0] for each in found)
+        found = (self._found.get(each) for each in (series if series is not None else file.series_in(group)))
+        return any(each is None or steps[1] >= each[0][0] for each in found)
 
     @property
     def values(self) -> dict[tuple[str, str], float]:

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from fitgate._files import replace_bytes
 from fitgate.store._batch import AXES, STEP, Block
 from fitgate.store._parquet import encode
 from fitgate.store._schema import SCHEMA
+from fitgate.store._segment_file import UNREADABLE, rows_of
 
 __all__ = ["Found", "SealedFile", "replace_in_sealed"]
 
@@ -81,7 +83,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
             tables = list(_replaced(file.path, block, {key: left[key] for key in found if key in left})) if found else []
         except FileNotFoundError:
             continue  # somebody removed it: what it held is gone
-        except (pa.ArrowException, OSError):
+        except UNREADABLE:
             unknown.update(near)
             continue
         if tables:
@@ -99,7 +101,7 @@ def _keys(path: Path, block: Block) -> list[_Key]:
     steps = block.axes[STEP]
     wanted = (pc.field("stage") == block.stage) & pc.field("name").isin(list(block.names))
     wanted &= (pc.field("step") >= int(steps.min())) & (pc.field("step") <= int(steps.max()))
-    table = pq.read_table(path, columns=["name", "step"], filters=wanted, partitioning=None)
+    table = rows_of(LocalFileSystem(), str(path), wanted, ["name", "step"])
     return [(str(row["name"]), int(row["step"])) for row in table.to_pylist()]
 
 

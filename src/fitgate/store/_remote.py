@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import fsspec
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-__all__ = ["in_parallel", "is_local", "listed"]
+__all__ = ["in_parallel", "is_local", "listed", "open_file", "segment_paths"]
 
 _FEW = 4
 _MOST_THREADS = 32
@@ -30,6 +31,16 @@ def listed(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
         return sorted(fs.ls(folder, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def segment_paths(fs: fsspec.AbstractFileSystem, run_path: str, folder: str = "metrics") -> list[str]:
+    """The Parquet files in a run's folder, in the order in which they were begun."""
+    return [path for path in listed(fs, f"{run_path}/{folder}") if path.endswith(".parquet")]
+
+
+def open_file(fs: fsspec.AbstractFileSystem, path: str) -> pa.NativeFile:
+    """Open a file to read all over; one that is far away is fetched whole, since each look into it would wait for the network."""
+    return pa.OSFile(path, "r") if is_local(fs) else pa.BufferReader(fs.cat_file(path))
 
 
 def in_parallel(fs: fsspec.AbstractFileSystem, action: Callable[[str], T], paths: Iterable[str]) -> Iterator[tuple[str, T | Exception]]:

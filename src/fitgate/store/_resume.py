@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
+from fitgate.errors import StoreError
+from fitgate.store._arrow import empty_table
+from fitgate.store._remote import segment_paths
 from fitgate.store._run_file import RUN_FILE, read_run_info
 from fitgate.store._schema import SCHEMA, Record
+from fitgate.store._segment_file import UNREADABLE, rows_of
 
 __all__ = ["Standing"]
 
@@ -24,15 +29,15 @@ class Standing:
         first_step: the first step that it will give its loggers.
 
     Raises:
-        StoreError: run.json can't be read.
-        OSError, ArrowException: a file can't be read.
+        StoreError: run.json or a file of points is damaged.
+        OSError: run.json can't be read.
     """
 
     def __init__(self, run_dir: Path, *, rank: int, resumed_step: int, first_step: int) -> None:
         self._resumed_step = resumed_step
         self._first_step = first_step
         self._points: dict[tuple[str, str, int], Record] = {}
-        if not (run_dir / RUN_FILE).exists() or not (run_dir / "metrics").is_dir():
+        if not (run_dir / RUN_FILE).exists():
             return
         attempts = read_run_info((run_dir / RUN_FILE).read_bytes(), str(run_dir / RUN_FILE)).attempts
         counts = (pc.field("rank") == rank) & (pc.field("global_step") <= resumed_step)
@@ -40,8 +45,7 @@ class Standing:
             if attempt.resumed_step is not None:
                 counts &= (pc.field("attempt") >= attempt.number) | (pc.field("global_step") <= attempt.resumed_step)
         wanted = counts & ((pc.field("step") >= first_step) | (pc.field("global_step") == resumed_step))
-        table = pq.read_table(run_dir / "metrics", schema=SCHEMA, filters=wanted, partitioning=None)
-        for row in table.sort_by("attempt").to_pylist():  # the latest attempt's stands
+        for row in _rows(run_dir, wanted).sort_by("attempt").to_pylist():  # the latest attempt's stands
             time = int(row["wall_time"].timestamp() * 1e6)
             record = Record(row["stage"], row["step"], row["global_step"], row["epoch"], time, (row["name"],), (row["value"],))
             self._points[row["stage"], row["name"], row["step"]] = record
@@ -64,3 +68,14 @@ class Standing:
             return False
         (before,) = record.values
         return bool(before == value or (math.isnan(before) and math.isnan(value)))
+
+
+def _rows(run_dir: Path, wanted: pc.Expression) -> pa.Table:
+    fs, tables = LocalFileSystem(), [empty_table(SCHEMA)]
+    for path in segment_paths(fs, str(run_dir)):
+        try:
+            tables.append(rows_of(fs, path, wanted))
+        except UNREADABLE as error:
+            message = f"{path} can't be read: {error}"
+            raise StoreError(message) from error
+    return pa.concat_tables(tables)

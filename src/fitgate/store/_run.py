@@ -13,10 +13,10 @@ import pyarrow as pa
 from fitgate.errors import StoreError
 from fitgate.store._effective import effective, last_steps
 from fitgate.store._last import LastValues
-from fitgate.store._pieces import NUMBERS, Piece, Wanted, read_pieces
-from fitgate.store._remote import in_parallel, is_local, listed
+from fitgate.store._remote import in_parallel, is_local, segment_paths
 from fitgate.store._run_file import RunInfo
 from fitgate.store._schema import SCHEMA
+from fitgate.store._segment_file import NUMBERS, UNREADABLE, Piece, Wanted, opened
 
 __all__ = ["Run"]
 
@@ -93,7 +93,7 @@ class Run:
         read = partial(self._read, wanted=wanted, columns=[name for name in NUMBERS if name in needed])
         pieces: list[Piece] = []
         damaged: list[str] = []
-        for path, result in in_parallel(self._fs, read, self._segments()):
+        for path, result in in_parallel(self._fs, read, segment_paths(self._fs, self.path)):
             if isinstance(result, list):
                 pieces += result
             elif not isinstance(result, FileNotFoundError):
@@ -132,23 +132,20 @@ class Run:
             return {(row["stage"], row["name"]): row["value_last"] for row in ends.to_pylist()}
         last = LastValues(Wanted(names=None if names is None else frozenset(names), stage=stage, rank=0))
         damaged = []
-        for path in reversed(self._segments()):
+        for path in reversed(segment_paths(self._fs, self.path)):
             try:
-                with pa.OSFile(path, "r") as source:
-                    last.add(source)
+                with opened(self._fs, path) as file:
+                    last.add(file)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, OSError, pa.ArrowException) as error:
+            except UNREADABLE as error:
                 damaged.append(_damage(path, error))
         _raise_for(damaged)
         return last.values
 
-    def _segments(self) -> list[str]:
-        return [path for path in listed(self._fs, f"{self.path}/metrics") if path.endswith(".parquet")]
-
     def _read(self, path: str, *, wanted: Wanted, columns: list[str]) -> list[Piece]:
-        with pa.OSFile(path, "r") if is_local(self._fs) else pa.BufferReader(self._fs.cat_file(path)) as source:
-            return read_pieces(source, wanted, columns)
+        with opened(self._fs, path) as file:
+            return file.read(wanted, columns)
 
     def __repr__(self) -> str:
         return f"Run({self.id!r}, state={self.state!r})"
