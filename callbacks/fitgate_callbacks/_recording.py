@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pyarrow.compute as pc
 import torch
 
+from fitgate._roots import probe
 from fitgate.errors import StoreError
 from fitgate.store import Store
 from fitgate.store._at_exit import at_exit, not_at_exit
@@ -28,7 +29,6 @@ from fitgate.store._values import check_encodable
 from fitgate_callbacks._internals import position_of
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
 from fitgate_callbacks._ranks import gathered, on_rank_zero
-from fitgate_callbacks._roots import probe
 from fitgate_callbacks._validation import ValidationSetSeen
 from fitgate_callbacks._values import fetch_values
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitgate._roots import local_root
 from fitgate.export import check_artifact_thresholds, check_formats, needs_example
 from fitgate.gate import Threshold, check_allow, parse_thresholds
+from fitgate.store._values import check_text
 from fitgate_callbacks._lightning import ModelCheckpoint
-from fitgate_callbacks._roots import local_root
 
 __all__ = ["GateSettings", "gate_settings"]
 
@@ -55,7 +56,7 @@ def gate_settings(
 ) -> GateSettings:
     """Check a GateCallback's arguments; see there for what they are, and for what is raised."""
     parsed = parse_thresholds(thresholds)
-    if not _MODEL_NAME.fullmatch(model_name):
+    if not _MODEL_NAME.fullmatch(check_text("GateCallback: model_name", model_name)):
         message = f"GateCallback: model_name must be letters, digits, '_', '.' or '-', got {model_name!r}"
         raise ValueError(message)
     which = os.fspath(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
@@ -65,7 +66,7 @@ def gate_settings(
     return GateSettings(
         thresholds=parsed,
         timed=check_artifact_thresholds(parsed),
-        model_dir=local_root("GateCallback", dirpath) / model_name,
+        model_dir=local_root("GateCallback: dirpath", dirpath) / model_name,
         which=which,
         formats=check_formats(formats),
         allow=check_allow(allow),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from fitgate._roots import probe
 from fitgate.export import live
 from fitgate.export.formats import all_formats
 from fitgate.gate import ARTIFACT, Threshold, nearest_names, nothing_stands
@@ -13,7 +14,6 @@ from fitgate_callbacks._choice import direction_complaint, missing_complaint
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import LightningModule, Trainer, choose_checkpoint, shards_checkpoints, shards_weights
 from fitgate_callbacks._ranks import on_rank_zero
-from fitgate_callbacks._roots import probe
 from fitgate_callbacks._settings import GateSettings
 
 __all__ = ["check_setup", "format_complaint", "unknown_metrics"]

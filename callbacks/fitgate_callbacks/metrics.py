@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fitgate._roots import local_root
 from fitgate.store._names import check_run_id
 from fitgate.store._recorder import Recorder
-from fitgate.store._values import check_name, check_seconds, check_step, to_float
+from fitgate.store._values import check_name, check_seconds, check_step, check_text, to_float
 from fitgate_callbacks._evidence import ValidationEvidence
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer, only_waits
 from fitgate_callbacks._logged import LoggedValues
 from fitgate_callbacks._outputs import ACCURACY, LOSS, StepOutputs
 from fitgate_callbacks._rates import LearningRates
 from fitgate_callbacks._recording import Ranks, Recording, RecordingOptions, Witness
-from fitgate_callbacks._roots import local_root
 from fitgate_callbacks._validation import all_validate
 from fitgate_callbacks._written import CheckpointsWritten, settle
 
@@ -68,16 +68,18 @@ class MetricsCallback(Callback):
         ranks: Ranks = "zero",
     ) -> None:
         super().__init__()
-        if accuracy is not None and (isinstance(accuracy, str) or len(accuracy) != 2 or not all(isinstance(k, str) for k in accuracy)):  # noqa: PLR2004
+        if accuracy is not None and not _are_two_keys(accuracy):
             message = (
                 f'MetricsCallback: accuracy must be two keys of the step\'s output dict, such as ("logits", "target"), got {accuracy!r}'
             )
             raise TypeError(message)
+        if run_name is not None:
+            check_text("MetricsCallback: run_name", run_name)
         if ranks not in ("zero", "all"):
             message = f"MetricsCallback: ranks must be 'zero' or 'all', got {ranks!r}"
             raise ValueError(message)
         self._options = RecordingOptions(
-            root=local_root("MetricsCallback", dirpath),
+            root=local_root("MetricsCallback: dirpath", dirpath),
             run_name=run_name,
             tensorboard=tensorboard,
             flush_every_s=check_seconds("MetricsCallback: flush_every_s", flush_every_s),
@@ -388,3 +390,7 @@ class MetricsCallback(Callback):
             self._logged.go_on(self._restored.get("logged", {}))
         self._recording.close(restored=self._restored.get("run_id"))
         self._restored, self._early, self._may_begin = {}, [], False
+
+
+def _are_two_keys(keys: object) -> bool:
+    return isinstance(keys, list | tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)  # noqa: PLR2004

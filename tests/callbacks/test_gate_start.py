@@ -14,10 +14,10 @@ from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy, Si
 
 import fitgate
 from fitgate import Threshold
+from fitgate._roots import probe
 from fitgate.callbacks import GateCallback, MetricsCallback
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import shards_weights
-from fitgate_callbacks._roots import probe
 from fitgate_callbacks._settings import gate_settings
 from fitgate_callbacks._start import check_setup
 from tests.callbacks._gated import Scripted, best, fit, latest, loader, published
@@ -62,10 +62,19 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["s3://bucket/deploy", "file:///tmp/deploy", Path("gs://bucket/deploy")])
 def test_a_url_is_no_folder(url: Any) -> None:
     """Both callbacks write local folders: a URL would become one named `s3:`."""
-    with pytest.raises(ValueError, match=r"GateCallback writes to local folders, and dirpath='(s3|file|gs):/.* is a URL"):
+    with pytest.raises(ValueError, match=r"GateCallback: dirpath must be a local folder, and '(s3|file|gs):/.* is a URL"):
         GateCallback(["val_acc >= 0.8"], dirpath=url)
-    with pytest.raises(ValueError, match="MetricsCallback writes to local folders"):
+    with pytest.raises(ValueError, match="MetricsCallback: dirpath must be a local folder"):
         MetricsCallback(url)
+    with pytest.raises(ValueError, match="start_run: root must be a local folder"):
+        fitgate.start_run(url)
+
+
+@pytest.mark.parametrize("argument", ["dirpath", "model_name"])
+def test_a_wrong_kind_of_argument_is_named(argument: str) -> None:
+    """Such as a name that was read from a config without one."""
+    with pytest.raises(TypeError, match=f"GateCallback: {argument} must be a .*, got NoneType"):
+        GateCallback(["val_acc >= 0.8"], **{argument: None})  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize(

@@ -370,13 +370,17 @@ def test_a_store_that_can_not_be_written_is_told_before_training(tmp_path: Path,
         {"flush_every_s": math.nan},
         {"flush_every_s": "1"},
         {"accuracy": "logits"},
+        {"accuracy": True},
         {"ranks": "some"},
+        {"run_name": 5},
+        {"run_name": "half \ud800"},
+        {"dirpath": None},
     ],
     ids=str,
 )
 def test_wrong_arguments_fail_at_once(options: dict[str, Any]) -> None:
     """Before any training."""
-    with pytest.raises((TypeError, ValueError), match=next(iter(options))):
+    with pytest.raises((TypeError, ValueError), match=f"MetricsCallback: {next(iter(options))} must be"):
         MetricsCallback(**options)
 
 

@@ -111,7 +111,8 @@ def test_a_folder_of_another_kind_is_told_with_the_command_for_it(command: str, 
         deploy: f"is a deploy root, which holds digits, letters: fitgate models {deploy}, or fitgate verify {deploy / 'digits'}",
         deploy / "digits" / "1": f"is one version of a model: fitgate verify {deploy / 'digits'}",
         root: f"is a store of runs: fitgate runs {root}",
-        deploy / "digits" / "1" / "extra": "holds no versions; expected a model's folder, such as deploy/model",
+        deploy / "digits" / "1" / "extra": "holds no versions; expected a model's folder, DIRPATH/MODEL_NAME, into which GateCallback "
+        "publishes a model that passes its thresholds",
         deploy / "nowhere": "is no folder; expected a model's folder: GateCallback makes DIRPATH/MODEL_NAME when a model passes its "
         "thresholds, and `fitgate models DIRPATH` lists those there are",
     }.items():

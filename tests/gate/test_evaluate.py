@@ -26,6 +26,7 @@ PYTHON_OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<":
         ("val_acc 0.93", 'Write it as "val_acc >= 0.93" where'),
         ("val_acc == very good", 'Write it as "val_acc >= 0.8"'),
         ("val_acc", "no operator"),
+        ("val_acc >=", "expected a metric's name, an operator"),
         ("0.8 <= acc <= 1", '"acc >= 0.8", "acc <= 1"'),
         ("__import__('os') >= 1", 'Write it as "val_acc >= 0.8"'),
         ("val_acc >= nan", "neither a finite number"),
@@ -56,6 +57,12 @@ def test_what_is_no_number_is_refused_with_the_metrics_name(value: object, whose
     both: dict[str, object] = {"the run's": 0.9, "the champion's": 0.9, whose: value}
     with pytest.raises((TypeError, ValueError), match=rf"metric 'acc': the value must be .*, got {type(value).__name__}"):
         evaluate(["acc >= champion"], {"acc": both["the run's"]}, champion={"acc": both["the champion's"]})  # type: ignore[dict-item]
+
+
+def test_metrics_that_are_no_mapping_are_refused() -> None:
+    """Such as a list of values in the thresholds' order."""
+    with pytest.raises(TypeError, match=r"metrics must be a mapping of names to values, .*, got list: \[0.9\]"):
+        evaluate(["acc >= 0.8"], [0.9])  # type: ignore[arg-type]  # on purpose
 
 
 def test_none_is_a_missing_value() -> None:

@@ -146,6 +146,17 @@ def test_columns_that_there_are_not_are_named(tmp_path: Path) -> None:
         run.metrics("loss")
 
 
+def test_a_stage_or_rank_that_can_not_be_is_no_empty_table(tmp_path: Path) -> None:
+    """`val` is no stage; nothing found would look like nothing recorded."""
+    _write(tmp_path / "r")
+    run = fitgate.Store(tmp_path).run("r")
+    for read in (run.metrics, run.last_values):
+        with pytest.raises(ValueError, match="stage must be 'train', 'validate', 'test', or None for all, got 'val'"):
+            read(stage="val")
+    with pytest.raises(TypeError, match="rank must be a whole number, got str: 'all'"):
+        run.metrics(rank="all")  # type: ignore[arg-type]  # on purpose
+
+
 def test_only_the_asked_rank_is_read(tmp_path: Path) -> None:
     """Each rank has files of its own."""
     _write(tmp_path / "r")

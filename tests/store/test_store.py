@@ -201,6 +201,28 @@ def test_a_run_whose_first_file_can_not_be_written_leaves_nothing_on_disk(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_where_no_run_can_begin_is_told_with_the_argument(tmp_path: Path) -> None:
+    """Before anything is made."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(NotADirectoryError, match=f"start_run: the store {file} can't be written"):
+        fitgate.start_run(file)
+    with pytest.raises(TypeError, match="start_run: root must be a folder's path, got NoneType"):
+        fitgate.start_run(None)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match="start_run: name must be a text, got int: 5"):
+        fitgate.start_run(tmp_path, name=5)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_long_name_leads_the_id_in_part(tmp_path: Path) -> None:
+    """A folder's name has an end; the run's own is whole."""
+    name = "warm-up " * 60
+    with fitgate.start_run(tmp_path, name=name) as run:
+        pass
+    assert run.id.startswith("warm-up-warm-up-")
+    assert fitgate.Store(tmp_path).latest().name == name
+
+
 def test_after_its_end_a_run_takes_nothing(tmp_path: Path) -> None:
     """One clear error instead of a value that nobody would find."""
     with fitgate.start_run(tmp_path) as run:
@@ -316,6 +338,8 @@ def test_the_end_of_an_id_names_a_run_where_it_is_the_only_one(tmp_path: Path) -
     for part in ("uiet-otter", "-otter", "-quiet-otter"):
         with pytest.raises(fitgate.RunNotFoundError, match="no run"):
             store.run(part)
+    with pytest.raises(TypeError, match="asked for by a text, such as 'latest', its id or its name, got int: 5"):
+        store.run(5)  # type: ignore[arg-type]  # on purpose
 
 
 def test_import_loads_neither_torch_nor_lightning_nor_a_plotting_library() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from fitgate.gate._check import check
@@ -49,7 +50,7 @@ def evaluate(
 
     Raises:
         ThresholdError: (a `ValueError`) there is no threshold, or one can't be read.
-        TypeError, ValueError: the value of a metric that is judged is no number, or several; the message names the metric.
+        TypeError, ValueError: `metrics` is no mapping, or the value of a metric that is judged is no number, or several; the message names the metric.
 
     Example:
         >>> decision = evaluate(["accuracy > 0.8", "loss < 0.3"], {"accuracy": 0.85, "loss": 0.35})
@@ -59,6 +60,9 @@ def evaluate(
         ('loss < 0.3: got 0.35, misses by 0.05',)
     """
     parsed = parse_thresholds(thresholds)
+    if not isinstance(metrics, Mapping):
+        message = f'metrics must be a mapping of names to values, such as {{"val_acc": 0.85}}, got {type(metrics).__name__}: {reprlib.repr(metrics)}'
+        raise TypeError(message)
     values = {name: value for name, value in metrics.items() if value is not None}
     checks = tuple(check(t, values, champion=champion, samples=samples or {}, missing=missing or {}) for t in parsed)
     reasons = [*ineligible, *(c.reason for c in checks if c.blocks)]

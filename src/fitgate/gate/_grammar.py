@@ -21,7 +21,7 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 _NAME = r"[A-Za-z_][\w./@:-]*"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_THRESHOLD = re.compile(rf"\s*(?P<metric>{_NAME}|{_QUOTED})\s*(?P<op>>=|<=|>|<)\s*(?P<value>\S.*?)\s*", re.ASCII)
+_THRESHOLD = re.compile(rf"\s*(?P<metric>{_NAME}|{_QUOTED})\s*(?P<op>[<>]=?(?!=))\s*(?P<value>\S.*?)\s*", re.ASCII)
 _CHAMPION = re.compile(rf"champion(?:\s*(?P<op>[+*-])\s*(?P<amount>{_NUMBER}))?", re.ASCII)
 _ONE_NUMBER = re.compile(_NUMBER, re.ASCII)
 _WRONG_OPERATOR = re.compile(r"=>|=<|==|!=|<>|=|≥|≤")

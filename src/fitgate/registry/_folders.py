@@ -60,7 +60,10 @@ def no_model(folder: Path) -> str:
             "and `fitgate models DIRPATH` lists those there are"
         )
     found = what_it_is(folder)
-    return found.told if found is not None else f"{folder} holds no versions; expected a model's folder, such as deploy/model"
+    if found is not None:
+        return found.told
+    expected = "a model's folder, DIRPATH/MODEL_NAME, into which GateCallback publishes a model that passes its thresholds"
+    return f"{folder} holds no versions; expected {expected}"
 
 
 def no_version(folder: Path, version: object) -> str:

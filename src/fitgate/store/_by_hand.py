@@ -12,13 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fitgate._roots import local_root, probe
 from fitgate.store._forked import RecordingProcess
 from fitgate.store._hparams import plain_hparams
 from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._process_end import PROCESS_END
 from fitgate.store._run_file import State
 from fitgate.store._schema import Record
-from fitgate.store._values import check_name, check_seconds, check_step, to_float
+from fitgate.store._values import check_name, check_seconds, check_step, check_text, to_float
 
 __all__ = ["ManualRun", "start_run"]
 
@@ -57,7 +58,11 @@ def start_run(
         message = f"hparams must be a mapping such as {{'lr': 0.1}}, got {type(hparams).__name__}; of a namespace give vars(…)"
         raise TypeError(message)
     seconds = check_seconds("flush_every_s", flush_every_s)
-    return ManualRun(Path(root), name=name, hparams=plain_hparams(hparams or {}), tensorboard=tensorboard, flush_every_s=seconds)
+    folder = local_root("start_run: root", root)
+    if name is not None:
+        check_text("start_run: name", name)
+    probe(f"start_run: the store {folder}", folder)
+    return ManualRun(folder, name=name, hparams=plain_hparams(hparams or {}), tensorboard=tensorboard, flush_every_s=seconds)
 
 
 class ManualRun:

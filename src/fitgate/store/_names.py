@@ -13,6 +13,7 @@ from fitgate.errors import StoreError
 __all__ = ["UNFIT", "check_run_id", "new_run_id"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST = 100  # of a run's name, in its id: a folder's name may have 255 bytes. run.json has all of it
 _ONE_NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f]+")
 # Names must not follow the seed of a training, or two runs with one seed would get one name;
 # and drawing them must not move the training's random numbers.
@@ -42,7 +43,7 @@ def new_run_id(name: str | None = None, now: datetime | None = None) -> str:
     """
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
     slug = "-".join(_fit_words())
-    prefix = _UNSAFE.sub("-", name).strip("-.") if name else ""
+    prefix = _UNSAFE.sub("-", name)[:_LONGEST].strip("-.") if name else ""
     return f"{prefix}-{stamp}-{slug}" if prefix else f"{stamp}-{slug}"
 
 

@@ -54,9 +54,13 @@ class Store:
         An end starts at a word: `quiet-otter`, and `otter`, are ends of `wide-20261123-084001-quiet-otter`.
 
         Raises:
+            TypeError: it is no text.
             RunNotFoundError: none goes by that, or several do.
             StoreError: the run of that id has a run.json that can't be read.
         """
+        if not isinstance(run, str):
+            message = f"a run is asked for by a text, such as 'latest', its id or its name, got {type(run).__name__}: {run!r}"
+            raise TypeError(message)
         own = self._read(f"{self._path}/{run}") if run and "/" not in run else None  # the others need not be read for it
         if own is not None and own.id == run:
             return own

@@ -17,6 +17,7 @@ from fitgate.store._remote import in_parallel, is_local, segment_paths
 from fitgate.store._run_file import RunInfo
 from fitgate.store._schema import SCHEMA
 from fitgate.store._segment_file import NUMBERS, UNREADABLE, Piece, Wanted, opened
+from fitgate.store._values import check_stage
 
 __all__ = ["Run"]
 
@@ -74,8 +75,8 @@ class Run:
             A table sorted by name, stage, step.
 
         Raises:
-            TypeError: `names` or `columns` is a text and no list of them.
-            ValueError: a column is none of the schema's.
+            TypeError: `names` or `columns` is a text and no list of them, or `rank` no whole number.
+            ValueError: a column is none of the schema's, or there is no such stage.
             StoreError: files are damaged; the message names each.
 
         Example:
@@ -87,7 +88,7 @@ class Run:
             [{'step': 0, 'value': 0.5}]
         """
         chosen = _checked_columns(columns)
-        wanted = Wanted(names=None if names is None else frozenset(_list_of(names, "names")), stage=stage, rank=rank)
+        wanted = _wanted(names, stage, rank)
         last = last_steps(self.info.attempts)
         needed = {*chosen, "step", *(["global_step"] if last else [])}
         read = partial(self._read, wanted=wanted, columns=[name for name in NUMBERS if name in needed])
@@ -113,6 +114,7 @@ class Run:
 
         Raises:
             TypeError: `names` is a text and no list of them.
+            ValueError: there is no such stage.
             StoreError: files are damaged; the message names each.
 
         Example:
@@ -124,13 +126,13 @@ class Run:
             >>> fitgate.Store(root).latest().last_values()
             {('train', 'loss'): 0.25}
         """
-        names = None if names is None else _list_of(names, "names")
+        wanted = _wanted(names, stage)
         if last_steps(self.info.attempts) or not is_local(self._fs):
             # Which point is the last that counts, the points say; from far away whole files come anyway.
-            table = self.metrics(names, stage, columns=["name", "stage", "value"])
+            table = self.metrics(wanted.names, stage, columns=["name", "stage", "value"])
             ends = table.group_by(["name", "stage"], use_threads=False).aggregate([("value", "last")])
             return {(row["stage"], row["name"]): row["value_last"] for row in ends.to_pylist()}
-        last = LastValues(Wanted(names=None if names is None else frozenset(names), stage=stage, rank=0))
+        last = LastValues(wanted)
         damaged = []
         for path in reversed(segment_paths(self._fs, self.path)):
             try:
@@ -164,6 +166,15 @@ def _damage(path: str, error: Exception) -> str:
 def _raise_for(damaged: list[str]) -> None:
     if damaged:
         raise StoreError(" ".join([*damaged, _WHAT_TO_DO]))
+
+
+def _wanted(names: Iterable[str] | None, stage: str | None, rank: int = 0) -> Wanted:
+    if isinstance(rank, bool) or not isinstance(rank, int):
+        message = f"rank must be a whole number, got {type(rank).__name__}: {rank!r}; each rank is read for itself"
+        raise TypeError(message)
+    return Wanted(
+        names=None if names is None else frozenset(_list_of(names, "names")), stage=None if stage is None else check_stage(stage), rank=rank
+    )
 
 
 def _list_of(texts: Iterable[str], what: str) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import operator
 import threading
 from numbers import Real
-from typing import Any
+from typing import Any, get_args
 
-__all__ = ["check_encodable", "check_name", "check_seconds", "check_step", "to_float"]
+from fitgate.store._schema import STAGES, Stage
+
+__all__ = ["check_encodable", "check_name", "check_seconds", "check_stage", "check_step", "check_text", "to_float"]
 
 _LARGEST_STEP = 2**63 - 1
 
@@ -28,18 +30,51 @@ def check_name(name: object) -> str:
     return check_encodable(name)
 
 
+def check_text(argument: str, text: object) -> str:
+    """A text that files can hold.
+
+    Args:
+        argument: whose argument it is and its name, for the message.
+        text: what came.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it holds half a character, as names of files can.
+    """
+    if not isinstance(text, str):
+        message = f"{argument} must be a text, got {type(text).__name__}: {text!r}"
+        raise TypeError(message)
+    return _utf8(argument, text)
+
+
+def check_stage(stage: object) -> str:
+    """One of Lightning's words for what a value was logged in.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(stage, str) or stage not in STAGES:
+        message = f"stage must be {', '.join(map(repr, get_args(Stage)))}, or None for all, got {stage!r}"
+        raise ValueError(message)
+    return stage
+
+
 def check_encodable(name: str) -> str:
     """A metric's name that files can hold.
 
     Raises:
         ValueError: it holds half a character, as names of files can.
     """
+    return _utf8("a metric's name", name)
+
+
+def _utf8(what: str, text: str) -> str:
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError as error:
-        message = f"a metric's name must be text that can be written as UTF-8, got {name!r}"
+        message = f"{what} must be text that can be written as UTF-8, got {text!r}"
         raise ValueError(message) from error
-    return name
+    return text
 
 
 def check_step(name: str, step: object) -> int:

@@ -1,4 +1,4 @@
-"""The folders that callbacks write to: on this machine, and known to be writable before anything is trained."""
+"""The folders that are written to: on this machine, and known to be writable before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ __all__ = ["local_root", "probe"]
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-def local_root(who: str, dirpath: str | os.PathLike[str]) -> Path:
-    """A folder given as `dirpath`.
+def local_root(argument: str, path: object) -> Path:
+    """A folder that somebody gave to be written to.
+
+    Args:
+        argument: whose argument it is and its name, for the message.
+        path: what came.
 
     Raises:
+        TypeError: it is no path.
         ValueError: it is a URL.
     """
-    path = os.fspath(dirpath)
-    if _URL.match(path):
-        message = (
-            f"{who} writes to local folders, and dirpath={path!r} is a URL; give a folder, such as a mounted one, and copy it after the fit"
-        )
+    if not isinstance(path, str | os.PathLike):
+        message = f"{argument} must be a folder's path, got {type(path).__name__}: {path!r}"
+        raise TypeError(message)
+    text = os.fspath(path)
+    if _URL.match(text):
+        message = f"{argument} must be a local folder, and {text!r} is a URL; give a folder, such as a mounted one, and copy it afterwards"
         raise ValueError(message)
-    return Path(path)
+    return Path(text)
 
 
 def probe(what: str, folder: Path) -> None:
