@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fitgate._files import decode_json
+from fitgate._files import JSON_OBJECT, decode_json
 from fitgate.errors import FitgateError, StoreError
 from fitgate.gate import Decision, decision_as_dict, on_record
 from fitgate.registry import live_content
@@ -73,6 +73,6 @@ def _version(run_id: str, decision: Decision, model_dir: Path) -> int | None:
 def _report(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / "improve" / "report.json"
     try:
-        return decode_json(path.read_bytes(), dict[str, Any], source=str(path))
+        return decode_json(path.read_bytes(), JSON_OBJECT, source=str(path))
     except (OSError, StoreError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fitgate_callbacks._internals import LoggerTap, finished, missing_path
@@ -90,7 +91,7 @@ class LoggedValues:
                 _log.warning(_BY_PUBLIC_API, missing)
             self._warned = True
             self._tap = PublicTap(trainer, self, next_step=trainer.global_step if self._next_step is None else self._next_step)
-        for step, names, values, epoch in state.get("untold", []):
+        for step, names, values, epoch in state.get("untold", []) if trainer.is_global_zero else []:  # it is rank 0's
             self._sink("train", step, tuple(names), list(values), epoch=epoch)
 
     def go_on(self, state: dict[str, Any]) -> None:
@@ -108,19 +109,38 @@ class LoggedValues:
         if self._tap is None:
             return
         if error:
-            self._at_error = {**self.state_dict(), "untold": _guarded(self._untold, list[list[Any]]())}
+            self._at_error = {**self._state(cut_short=True), "untold": _guarded(self._untold, list[list[Any]]())}
         self._tap.remove()
         self._tap = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the counters and the epoch's sums stand, to go on after a resume."""
+        """Where the counters and the epoch's sums stand, to go on after a resume.
+
+        What is done and not yet told is in it too: the process may be killed before it is on the disk.
+        """
         if self._at_error is not None:
             return self._at_error
+        state = self._state()
+        tap = self._tap
+        if isinstance(tap, LoggerTap) and (tap.batch_is_untold or tap.epoch_is_untold):
+            counted, outputs = dict(self.__dict__), dict(self._outputs.__dict__)
+            with tap.kept():
+                state["untold"] = _guarded(self._untold, list[list[Any]]())
+            self.__dict__.update(counted)
+            self._outputs.__dict__.update(outputs)
+        return state
+
+    def start_validation(self) -> None:
+        """A validation begins."""
+        if isinstance(self._tap, LoggerTap):
+            self._tap.start_validation()
+
+    def _state(self, *, cut_short: bool = False) -> dict[str, Any]:
         state: dict[str, Any] = {"eval_steps": dict(self._eval_steps), "next_step": self._next_step}
         tap = self._tap
         if isinstance(tap, LoggerTap):
             state |= _guarded(tap.epoch_state, dict[str, Any]())
-            state["metric_states"] = _guarded(tap.metric_states, None)
+            state["metric_states"] = _guarded(partial(tap.metric_states, cut_short=cut_short), None)
             if self._next_step is not None:
                 state["next_step"] = self._next_step + tap.batch_is_untold
         return state

@@ -1,23 +1,32 @@
-"""The module's torchmetrics objects across a resume: amid an epoch they hold what Lightning's checkpoint leaves out."""
+"""The module's torchmetrics objects across a resume: amid an epoch they hold what Lightning's checkpoint leaves out.
+
+One that is persistent is in the module's own state, which Lightning restores, but for the count of its updates.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Container
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import torch
 from torchmetrics import Metric, MetricCollection
 
-__all__ = ["metric_states", "restore_metric_states"]
+__all__ = ["metric_states", "restore_metric_states", "update_counts"]
 
 
-def metric_states(module: torch.nn.Module, *, reset_soon: Container[int]) -> dict[str, Any]:
+def update_counts(module: torch.nn.Module) -> dict[str, int]:
+    """How often each torchmetrics object in a module was updated since its last reset, by its name in the module."""
+    return {name: part.update_count for name, part in _metrics(module)}
+
+
+def metric_states(module: torch.nn.Module, *, reset_soon: Container[int], unless: Mapping[str, int] | None = None) -> dict[str, Any]:
     """The states of all torchmetrics objects in a module that have been updated since their last reset.
 
     Args:
         module: what holds them.
         reset_soon: identities of those that Lightning will have reset before they are updated again.
+        unless: counts as `update_counts` gave them; those that were updated since are left out.
 
     Returns:
         By the object's name in the module: how often it was updated, and copies of its states on the CPU.
@@ -28,22 +37,32 @@ def metric_states(module: torch.nn.Module, *, reset_soon: Container[int]) -> dic
             part.items(keep_base=True, copy_state=False)
     return {
         name: {"updates": part.update_count, "states": {key: _copied(state) for key, state in part.metric_state.items()}}
-        for name, part in module.named_modules()
-        if isinstance(part, Metric) and part.update_count and id(part) not in reset_soon
+        for name, part in _metrics(module)
+        if (part.update_count or _is_persistent(part))
+        and id(part) not in reset_soon
+        and (unless is None or unless.get(name) == part.update_count)
     }
 
 
 def restore_metric_states(module: torch.nn.Module, states: dict[str, Any]) -> None:
-    """Give a module's torchmetrics objects the states that `metric_states` took; the others are as new."""
-    for name, part in module.named_modules():
-        if not isinstance(part, Metric):
-            continue
-        part.reset()
+    """Give a module's torchmetrics objects the states that `metric_states` took; others that were updated since are as new."""
+    for name, part in _metrics(module):
         saved = states.get(name)
+        # One that was never updated here is as new, or as somebody loaded it.
+        if saved is not None or part.update_count:
+            part.reset()
         if saved is not None and saved["states"].keys() == part.metric_state.keys():
             for key, state in saved["states"].items():
                 setattr(part, key, _moved(state, part.device))
             part._update_count = saved["updates"]  # noqa: SLF001 - running means depend on it, and there is no public way
+
+
+def _metrics(module: torch.nn.Module) -> Iterator[tuple[str, Metric]]:
+    return ((name, part) for name, part in module.named_modules() if isinstance(part, Metric))
+
+
+def _is_persistent(part: Metric) -> bool:
+    return any(part._persistent.values())  # noqa: SLF001 - there is no public way
 
 
 def _copied(state: Any) -> Any:  # noqa: ANN401 - a tensor, a list of them, or what a metric keeps in a list

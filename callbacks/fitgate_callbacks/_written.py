@@ -1,4 +1,4 @@
-"""Which checkpoints the running fit writes, noted in run.json as they are written."""
+"""The checkpoints that the running fit writes: what they stand for is on the disk before, and they are noted in run.json."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ class CheckpointsWritten:
         self._remove: Callable[[], None] = lambda: None
 
     def install(self, trainer: Trainer, recorder: Recorder | None) -> None:
-        """Begin to listen, on the rank that writes run.json."""
+        """Begin to listen."""
         self.remove()
-        if recorder is None or not trainer.is_global_zero:
+        if recorder is None:
             return
         attributes: dict[str, Any] = trainer.__dict__
         before, save = attributes.get("save_checkpoint"), trainer.save_checkpoint
 
         def save_checkpoint(filepath: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's own arguments
             step = trainer.global_step
+            # A fit that goes on from it, should this process be killed, would leave a gap where the last flush was earlier.
+            recorder.flush()
             save(filepath, *args, **options)
-            _note(trainer, recorder, str(filepath), step)
+            if trainer.is_global_zero:
+                _note(trainer, recorder, str(filepath), step)
 
         def remove() -> None:
             if attributes.get("save_checkpoint") is save_checkpoint:

@@ -214,6 +214,7 @@ class MetricsCallback(Callback):
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
         self._outputs.start_pass()
+        self._logged.start_validation()
         self._evidence.start()
 
     def on_validation_batch_end(
@@ -268,6 +269,8 @@ class MetricsCallback(Callback):
         Returns:
             The recorder, for those who judge; None where this process recorded nothing of this fit.
         """
+        if self._recording.is_forked:
+            return None  # a child that was forked amid the fit ends, and no fit does
         if exception is not None:
             self._begin_to_fail(trainer, exception)
         recorder = self.recorder

@@ -18,6 +18,7 @@ import msgspec
 from fitgate.errors import StoreError
 
 __all__ = [
+    "JSON_OBJECT",
     "Instant",
     "Int64",
     "decode_json",
@@ -41,6 +42,9 @@ _NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')
 T = TypeVar("T")
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A date that is read from a file: one without a time zone means no certain instant, and compares with none."""
+
+
+JSON_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, durable: bool = False) -> None:
@@ -154,37 +158,38 @@ def _encodable_texts(value: Any) -> Any:  # noqa: ANN401 - what msgspec made of 
     return [_encodable_texts(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def decode_json(data: bytes, kind: type[T], *, source: str) -> T:
+def decode_json(data: bytes, decoder: msgspec.json.Decoder[T], *, source: str) -> T:
     """Decode JSON and check it against a dataclass.
 
     Args:
         data: the file's bytes.
-        kind: the dataclass that the JSON must fit.
+        decoder: of the dataclass that the JSON must fit, made when its module is imported: msgspec gathers what it must know of a
+            dataclass with no lock, and two threads at it at once end the process.
         source: the file's name, for the message.
 
     Raises:
         StoreError: the bytes are no JSON, or the JSON doesn't fit.
     """
     try:
-        return parse_json(data, kind)
+        return parse_json(data, decoder)
     except msgspec.DecodeError as error:
         message = f"{source} can't be read: {error}"
         raise StoreError(message) from error
 
 
-def parse_json(data: bytes, kind: type[T]) -> T:
+def parse_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """The same for callers with an error of their own.
 
     Raises:
         msgspec.DecodeError: whatever is wrong with the bytes: no JSON, another shape, no UTF-8, nested beyond all sense.
 
     Example:
-        >>> parse_json(b"[" * 101 + b"]" * 101, list)
+        >>> parse_json(b"[" * 101 + b"]" * 101, msgspec.json.Decoder(list))
         Traceback (most recent call last):
         msgspec.DecodeError: its values are nested more than 100 deep
     """
     try:
-        value = msgspec.json.decode(data, type=kind)
+        value = decoder.decode(data)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(str(error)) from error
     except RecursionError as error:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 import fitgate
-from fitgate.callbacks import MetricsCallback
+from fitgate.callbacks import GateCallback, MetricsCallback
 from tests.callbacks._fits import BATCHES, QUIET, Net, loader
 
 EPOCHS = 3
@@ -84,6 +85,37 @@ def test_processes_that_share_a_name_a_store_and_a_callback(tmp_path: Path) -> N
     for who in (1.0, 2.0):
         expected |= {who: ("completed", 2, steps), who + 0.1: ("completed", 1, steps[:half]), who + 0.2: ("completed", 1, steps[half:])}
     assert found == expected
+
+
+class ForksOne(pl.Callback):
+    """Forks a child amid the fit, which leaves at once, as a script's helper does."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == BATCHES + 1:
+            child = os.fork()
+            if child == 0:
+                sys.exit(0)
+            os.waitpid(child, 0)
+
+
+def _fit_that_forks(root: Path, *callbacks: Any) -> None:
+    torch.set_num_threads(1)
+    try:
+        _fit(MetricsCallback(root), 1.0, ForksOne(), *callbacks)
+    except SystemExit:
+        os._exit(0)  # the child; pytest is not to run on in it
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+@pytest.mark.parametrize("gated", ["", "gated"])
+def test_a_child_that_was_forked_amid_a_fit_and_leaves_is_no_run(tmp_path: Path, gated: str) -> None:
+    """Neither a run of its own nor a decision on its parent's."""
+    gate = [GateCallback(["who >= 1"], dirpath=tmp_path / "deploy", formats=["checkpoint"])] if gated else []
+    child = _in_child(_fit_that_forks, tmp_path / "runs", *gate)
+    assert os.waitpid(child, 0)[1] == 0
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert run.state == ("deployed" if gated else "completed")
+    assert run.metrics(["who"]).num_rows == EPOCHS * BATCHES
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*")

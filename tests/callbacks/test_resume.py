@@ -14,6 +14,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric, MetricCollection
@@ -21,7 +22,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
-from tests.callbacks._fits import QUIET, Net, loader
+from tests._process import run_function
+from tests.callbacks._fits import QUIET, Net, csv_points, csv_rows, loader
 
 BATCHES = 6
 
@@ -154,6 +156,112 @@ def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
     _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", **options)
     whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
     assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fit_and_be_killed(root: Path, batch: int, keep: dict[str, Any], ckpt_path: Path | None) -> None:
+    _fit(root, Stops("on_train_batch_start", batch, _kill), keep=keep, ckpt_path=ckpt_path)
+
+
+@pytest.mark.parametrize("keep", [AT_EPOCH_END, {"every_n_train_steps": 1}, EACH_SECOND_STEP], ids=str)
+def test_what_a_checkpoint_stands_for_outlives_a_kill(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any]
+) -> None:
+    """`kill -9` before the next flush, twice over: a fit that goes on from the checkpoint leaves no gap."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for batch in (9, 8):
+        done = run_function(_fit_and_be_killed, tmp_path, batch, keep, last if last.exists() else None, folder=tmp_path)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    _fit(tmp_path, keep=keep, ckpt_path=last)
+    history = _history(tmp_path)
+    assert history == _uninterrupted(tmp_path_factory.getbasetemp() / "whole", ())
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert _mirrored(run) == _as_float32(history)
+
+
+class CountsOn(Net):
+    """Has torchmetrics objects of its own: of each epoch, of each validation, of the whole fit, and one that came with weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_hand, self.updated, self.val_by_hand = MeanMetric(), MeanMetric(), MeanMetric()
+        self.shift = MeanMetric()
+        self.shift.persistent(mode=True)
+        self.shift.load_state_dict({"mean_value": torch.tensor(5.0), "weight": torch.tensor(1.0)})
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        at = self.current_epoch * 100.0 + batch_idx
+        self.by_hand.update(at)
+        self.updated.update(at)
+        self.log("shift", self.shift.compute())
+        return self.loss(batch)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("updated", self.updated)
+        self.log("by_hand", self.by_hand.compute())
+        self.by_hand.reset()
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        self.val_by_hand.update(float(self.global_step * 10 + batch_idx))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val_by_hand", self.val_by_hand.compute())
+        self.val_by_hand.reset()
+
+
+def _logged_after(stop: tuple[str, int] | None, folder: Path, *, ours: bool, keep: dict[str, Any]) -> list[Any]:
+    """What CSVLogger is told in the resumed part of a fit, with our callback and without."""
+    last = folder / "checkpoints" / "last.ckpt"
+    for number, stops in enumerate([[Stops(*stop, _raise)], []] if stop else [[]]):
+        saves = ModelCheckpoint(folder / "checkpoints", save_last=True, **keep)
+        logger = CSVLogger(folder / "csv", version=number)
+        recorder = [MetricsCallback(folder / "runs")] if ours else []
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "max_epochs": 3, "log_every_n_steps": 1}
+        trainer = pl.Trainer(**settings, logger=logger, callbacks=[*stops, *recorder, saves])
+        with pytest.raises(RuntimeError, match="on purpose") if stops else contextlib.nullcontext():
+            trainer.fit(CountsOn(), loader(BATCHES), loader(3), ckpt_path=last if last.exists() else None, weights_only=False)
+    return csv_points(csv_rows(logger))
+
+
+@pytest.mark.parametrize("stop", [("on_train_epoch_end", 1), ("on_train_epoch_end", 2), ("on_validation_batch_end", 2)], ids=str)
+def test_what_an_error_keeps_a_module_from_resetting_is_not_carried_on(tmp_path: Path, stop: tuple[str, int]) -> None:
+    """Lightning goes on behind the hook that was left out: the next epoch, and the next validation, are as without us."""
+    ours, alone = (_logged_after(stop, tmp_path / str(with_us), ours=with_us, keep=ON_EXCEPTION) for with_us in (True, False))
+    assert ours == alone
+    assert len(ours) > BATCHES
+
+
+@pytest.mark.parametrize("keep", [AT_EPOCH_END, EACH_SECOND_STEP], ids=str)
+def test_a_state_that_came_with_weights_is_kept(tmp_path: Path, keep: dict[str, Any]) -> None:
+    """A persistent torchmetrics object that no step updates, such as the statistics of inputs: Lightning restores it."""
+    logged = _logged_after(("on_train_batch_start", 9), tmp_path, ours=True, keep=keep)
+    assert {value for name, _, value in logged if name == "shift"} == {5.0}
+
+
+class LogsLate(Net):
+    """Logs in its own `on_train_batch_end`, after the callbacks' hooks and so after a ModelCheckpoint's."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.loss(batch)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.log("late", float(batch_idx), on_step=True, on_epoch=True)
+
+
+def test_a_whole_epochs_value_stands_where_the_checkpoint_lacks_a_part(tmp_path: Path) -> None:
+    """It was recorded before the fit was cut short; what the resumed fit ends once more is not the whole epoch."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for stops in ([Stops("on_train_batch_start", BATCHES + 2, _raise)], []):
+        saves = ModelCheckpoint(tmp_path / "checkpoints", save_last=True, every_n_train_steps=BATCHES)
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "max_epochs": 3, "logger": False}
+        trainer = pl.Trainer(**settings, callbacks=[*stops, MetricsCallback(tmp_path / "runs"), saves])
+        with pytest.raises(RuntimeError, match="on purpose") if stops else contextlib.nullcontext():
+            trainer.fit(LogsLate(), loader(BATCHES), ckpt_path=last if last.exists() else None)
+    table = fitgate.Store(str(tmp_path / "runs")).latest().metrics(["late_epoch"])
+    assert table["value"].to_pylist() == [sum(range(BATCHES)) / BATCHES] * 3
 
 
 class LogsItsEpoch(Net):

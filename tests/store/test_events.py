@@ -56,6 +56,26 @@ def test_steps_at_the_bounds_of_their_encoding(tmp_path: Path, step: int) -> Non
     assert events[0].file_version == "brain.Event:2"
 
 
+def test_files_are_read_in_the_order_in_which_they_were_begun(tmp_path: Path) -> None:
+    """Within one second, and after one on a machine whose clock is ahead: TensorBoard goes by their names."""
+    for attempt, first in enumerate((0, 3, 5)):
+        writer = EventWriter(tmp_path, purge_from=first or None)
+        writer.write([Record("train", step, step, 0, 1_000_000, ("loss",), (attempt,)) for step in range(first, first + 6)])
+        writer.close()
+        newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        # As of another process, whose id comes before the last one's.
+        ahead = "9999999990" if attempt == 0 else newest.name.split(".")[3]
+        newest.rename(tmp_path / f"events.out.tfevents.{ahead}.host.{9 - attempt}.000000")
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [
+        *((s, 0) for s in range(3)),
+        (3, 1),
+        (4, 1),
+        *((s, 2) for s in range(5, 11)),
+    ]
+
+
 def test_tensorboard_reads_what_was_logged(tmp_path: Path) -> None:
     """Tags, steps, times and float32 values of mixed stages and metric sets, over several flushes."""
     rng = np.random.default_rng(0)

@@ -201,6 +201,28 @@ def test_a_run_whose_first_file_can_not_be_written_leaves_nothing_on_disk(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+_LISTS = """
+import os, sys, fitgate
+ends = []
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        sys.setswitchinterval(1e-5)
+        os._exit(0 if len(fitgate.Store(sys.argv[1]).runs()) == 8 else 1)
+    ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(set(ends))
+"""
+
+
+def test_many_runs_are_listed_by_several_threads(tmp_path: Path) -> None:
+    """As the first thing that a process does: what one thread finds ready another has not begun to make."""
+    for _ in range(8):
+        with fitgate.start_run(tmp_path, tensorboard=False):
+            pass
+    done = subprocess.run([sys.executable, "-c", _LISTS, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout == "{0}\n", done.stdout + done.stderr
+
+
 def test_where_no_run_can_begin_is_told_with_the_argument(tmp_path: Path) -> None:
     """Before anything is made."""
     file = tmp_path / "file"

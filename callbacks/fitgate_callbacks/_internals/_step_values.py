@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -70,6 +71,18 @@ class StepValues:
                 kept.append(names[i])
         # The same tuple as long as the same names come: whoever groups records by names then compares one object.
         return (names if kept is None else tuple(kept)), values
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is given out meanwhile counts as not given out."""
+        if len(self._results) != self._planned:
+            self._plan_again()
+        before = [(plan, list(plan.counts)) for plan in self._plans.values()]
+        try:
+            yield
+        finally:
+            for plan, counts in before:
+                plan.counts = counts
 
     def counts_were_reset(self) -> None:
         """Lightning has reset some of the collection, and counts those from 0 again: what comes next is new at whatever count."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from pytorch_lightning import Trainer
 
 from fitgate_callbacks._internals._epoch_sums import finished, go_on_summing, unfinished
 from fitgate_callbacks._internals._step_values import StepValues, axis_of
-from fitgate_callbacks._metric_states import metric_states
+from fitgate_callbacks._metric_states import metric_states, update_counts
 from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["Listener", "LoggerTap", "end_of_fit_checkpoint", "last_saved_steps", "missing_path"]
@@ -112,6 +113,7 @@ class LoggerTap:
         self._eval_values: dict[int, StepValues] = {}
         self._sums = dict(sums or {})
         self._in_step = False
+        self._before_validation: dict[str, int] = {}
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
 
@@ -133,15 +135,29 @@ class LoggerTap:
         current = self._epoch_loop.batch_progress.current
         return bool(current.processed > current.completed) and not self._accumulates
 
+    @property
+    def epoch_is_untold(self) -> bool:
+        """Whether an epoch has ended, so that a resumed fit won't end it again, while loggers don't know its values yet.
+
+        With several processes to find them may take collectives, for which not all of them may be there.
+        """
+        return self._epoch_is_over and self._trainer.world_size == 1
+
     def tell_untold(self) -> None:
-        """Tell at once what loggers would have been told next, after an error that keeps it from them."""
+        """Tell at once what loggers would have been told next, where it may never come to that."""
         if self.batch_is_untold:
             self._tell_train_step()
-        elif self._epoch_is_over and self._trainer.world_size == 1 and self._listener is not None:
+        elif self.epoch_is_untold and self._listener is not None:
             metrics = self._connector.metrics["log"]
             self._listener.at_end(
                 "train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
             )
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is told meanwhile counts as untold."""
+        with self._train_values.kept():
+            yield
 
     def epoch_state(self) -> dict[str, Any]:
         """For a fit that is resumed from here: the epoch it goes on with, and what that epoch has added up so far.
@@ -157,14 +173,24 @@ class LoggerTap:
         due = self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
         return {"epoch": self._trainer.current_epoch + self._epoch_is_over, "validation_is_due": due, "sums": sums}
 
-    def metric_states(self) -> dict[str, Any] | None:
-        """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own."""
+    def metric_states(self, *, cut_short: bool = False) -> dict[str, Any] | None:
+        """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own.
+
+        Args:
+            cut_short: something was raised. Then hooks of the module may have been left out that reset an object of its own: of an
+                epoch that is over none is known, nor of a validation those that it has updated. A resume goes on behind both.
+        """
         current = self._epoch_loop.batch_progress.current
-        if current.started > current.processed or self._trainer.world_size > 1:
+        if current.started > current.processed or self._trainer.world_size > 1 or (cut_short and self._epoch_is_over):
             return None
+        unless = self._before_validation if cut_short and self._trainer.validating else None
         reset = [self._epoch_loop.val_loop._results, *([self._epoch_loop._results] if self._epoch_is_over else [])]  # noqa: SLF001
         objects = {id(metric.value) for results in reset for metric in results.values() if not metric.is_tensor}
-        return metric_states(self._trainer.lightning_module, reset_soon=objects)
+        return metric_states(self._trainer.lightning_module, reset_soon=objects, unless=unless)
+
+    def start_validation(self) -> None:
+        """A validation begins."""
+        self._before_validation = update_counts(self._trainer.lightning_module)
 
     @property
     def _epoch_is_over(self) -> bool:

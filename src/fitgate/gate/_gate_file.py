@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fitgate._files import decode_json
+from fitgate._files import JSON_OBJECT, decode_json
 from fitgate.errors import StoreError, ThresholdError
 from fitgate.gate._decision import CHAMPION_UNREADABLE, DIFFERS, NOT_COMPARED, Check, Decision
 from fitgate.gate._gate_schema import CheckOnFile, GateFile, decode_gate_file
@@ -57,7 +57,7 @@ def read_gate_file(data: bytes, source: str) -> dict[str, Any]:
         fitgate.errors.StoreError: gate.json can't be read: Invalid enum value 'perhaps' - at `$.verdict`
     """
     decode_gate_file(data, source)
-    return decode_json(data, dict[str, Any], source=source)
+    return decode_json(data, JSON_OBJECT, source=source)
 
 
 def on_record(data: bytes, source: str) -> OnRecord:

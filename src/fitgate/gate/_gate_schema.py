@@ -58,6 +58,9 @@ class GateFile:
     format: int = FORMAT
 
 
+_DECODER = msgspec.json.Decoder(GateFile)
+
+
 def decode_gate_file(data: bytes, source: str) -> GateFile:
     """Read and check the bytes of a gate.json.
 
@@ -67,7 +70,7 @@ def decode_gate_file(data: bytes, source: str) -> GateFile:
     Raises:
         StoreError: it is damaged, makes no sense, or is of another format.
     """
-    known = decode_json(data, GateFile, source=source)
+    known = decode_json(data, _DECODER, source=source)
     if known.format != FORMAT:
         message = f"{source} is of format {known.format}; this version of fitgate reads format {FORMAT}"
         raise StoreError(message)

@@ -70,6 +70,10 @@ class Move:
     why: str = ""
 
 
+_CURRENT_DECODER = msgspec.json.Decoder(Current)
+_MOVE_DECODER = msgspec.json.Decoder(Move)
+
+
 def read_current(model_dir: Path) -> Current | None:
     """Which version is live; None when none ever was.
 
@@ -81,7 +85,7 @@ def read_current(model_dir: Path) -> Current | None:
     if data is None:
         return None
     try:
-        current = parse_json(data, Current)
+        current = parse_json(data, _CURRENT_DECODER)
     except msgspec.DecodeError as error:
         message = f"{path} can't be read: {error}; `{typed('promote', model_dir, 'VERSION')}` writes it anew"
         raise RegistryError(message) from error
@@ -103,7 +107,7 @@ def read_history(model_dir: Path) -> tuple[Move, ...]:
     if data is None:
         return ()
     try:
-        history = tuple(parse_json(line, Move) for line in data.splitlines() if line.strip())
+        history = tuple(parse_json(line, _MOVE_DECODER) for line in data.splitlines() if line.strip())
     except msgspec.DecodeError as error:
         message = f"{path} can't be read: {error}; {how}"
         raise RegistryError(message) from error

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fitgate._command_line import typed
-from fitgate._files import Instant, encode_json, parse_json
+from fitgate._files import JSON_OBJECT, Instant, encode_json, parse_json
 from fitgate.errors import RegistryError
 from fitgate.registry._layout import MANIFEST
 from fitgate.registry._reading import read_regular
@@ -78,6 +78,9 @@ class Manifest:
     proof: dict[str, Any] = field(default_factory=dict)
 
 
+_DECODER = msgspec.json.Decoder(Manifest)
+
+
 def encode_manifest(content: Mapping[str, Any]) -> bytes:
     """The bytes of manifest.json: `content`, and under `digest` the SHA-256 of it written without that key."""
     # Once through JSON, so that what is read back later gives the same bytes.
@@ -111,12 +114,12 @@ def read_manifest(version_folder: Path, *, sha256: str | None = None) -> tuple[M
         )
         raise RegistryError(message)
     try:
-        content = parse_json(data, dict[str, Any])
+        content = parse_json(data, JSON_OBJECT)
         found = content.get("format")
         if isinstance(found, int) and found != FORMAT:
             message = f"{path} is of format {found}; this version of fitgate reads format {FORMAT}"
             raise RegistryError(message)
-        manifest = parse_json(data, Manifest)
+        manifest = parse_json(data, _DECODER)
     except msgspec.DecodeError as error:
         message = f"{path} can't be read: {error}"
         raise RegistryError(message) from error

@@ -59,15 +59,16 @@ class Standing:
         return [record for record in self._points.values() if record.step >= self._first_step]
 
     def has(self, stage: str, name: str, step: int, value: object) -> bool:
-        """Whether this very point is there as of the step that the fit goes on from.
+        """Whether this point is there as of the step that the fit goes on from.
 
-        What Lightning does again after a resume, such as ending an epoch, would stand twice in TensorBoard.
+        What Lightning does again after a resume, such as ending an epoch, would stand twice in TensorBoard. Of training the first value
+        stands: the second may lack what a module has logged after the checkpoint was made. A validation that is run again is another.
         """
         record = self._points.get((stage, name, step))
         if record is None or record.global_step != self._resumed_step or not isinstance(value, float | int):
             return False
         (before,) = record.values
-        return bool(before == value or (math.isnan(before) and math.isnan(value)))
+        return bool(stage == "train" or before == value or (math.isnan(before) and math.isnan(value)))
 
 
 def _rows(run_dir: Path, wanted: pc.Expression) -> pa.Table:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from fitgate._files import Instant, Int64, decode_json, encode_json, replace_bytes
 from fitgate.errors import StoreError
 from fitgate.store._checkpoints import WrittenCheckpoint
@@ -208,20 +210,24 @@ class _Format:
     format: int = FORMAT
 
 
+_FORMAT_DECODER = msgspec.json.Decoder(_Format)
+_DECODER = msgspec.json.Decoder(RunInfo)
+
+
 def read_run_info(data: bytes, source: str) -> RunInfo:
     """Read and check a run.json. Fields that this version doesn't know are passed over.
 
     Raises:
         StoreError: it is damaged, of a format that this version doesn't read, or its id is none.
     """
-    found = decode_json(data, _Format, source=source).format
+    found = decode_json(data, _FORMAT_DECODER, source=source).format
     if found > FORMAT:
         message = f"{source} is of format {found}, and this version of fitgate reads formats up to {FORMAT}; install a newer fitgate"
         raise StoreError(message)
     if found < 1:
         message = f"{source} is of format {found}, which there is not; this version of fitgate reads format {FORMAT}"
         raise StoreError(message)
-    info = decode_json(data, RunInfo, source=source)
+    info = decode_json(data, _DECODER, source=source)
     try:
         check_run_id(info.id)
         _check_git(info)

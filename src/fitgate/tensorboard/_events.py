@@ -9,6 +9,7 @@ CRC of the data), as TensorFlow documents it, around the wire format of `tensorb
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from fitgate.tensorboard._event_bytes import EventShape, framed
 __all__ = ["EventWriter", "append_events"]
 
 _serial = count()
+_STAMP = re.compile(r"events\.out\.tfevents\.(\d{10})\.", re.ASCII)
 _MOST_SHAPES = 256
 """That are remembered: a module may log other metrics together at every step."""
 
@@ -117,7 +119,7 @@ class EventWriter:
             head.append(Event(wall_time=now, step=self._purge_from, session_log=SessionLog(status=SessionLog.START)))
         head += [Event(wall_time=now, summary=summary) for summary in self._head]
         data = b"".join(framed(event.SerializeToString()) for event in head)
-        path = self._folder / _new_name(now)
+        path = self._folder / _new_name(self._folder, now)
         # No buffer of Python's: a forked child would write it a second time.
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -140,13 +142,18 @@ class EventWriter:
 def append_events(folder: Path, events: Iterable[tuple[int, Summary]]) -> Path:
     """Add (step, summary) pairs to a run's folder as an event file of their own, whole or not at all."""
     now = time.time()
-    path = folder / _new_name(now)
+    path = folder / _new_name(folder, now)
     head = Event(wall_time=now, file_version="brain.Event:2")
     data = [head, *(Event(wall_time=now, step=step, summary=summary) for step, summary in events)]
     replace_bytes(path, b"".join(framed(event.SerializeToString()) for event in data))
     return path
 
 
-def _new_name(now: float) -> str:
-    """Sorted by name, the files of a folder are in the order of their making: so TensorBoard reads them."""
-    return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_serial):06d}"
+def _new_name(folder: Path, now: float) -> str:
+    """Sorted by name, the files of a folder are in the order of their making: so TensorBoard reads them, and forgets at a resume what stands before.
+
+    By the clock alone they would not be where a fit is resumed within a second, or on a machine whose clock is behind.
+    """
+    others = (_STAMP.match(path.name) for path in folder.glob("events.out.tfevents.*"))
+    latest = max((int(other[1]) for other in others if other), default=0)
+    return f"events.out.tfevents.{max(int(now), latest + 1):010d}.{socket.gethostname()}.{os.getpid()}.{next(_serial):06d}"
