@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 
 from fitgate.errors import ExportError
 
-__all__ = ["gathered", "on_rank_zero", "share"]
+__all__ = ["failing_alike", "gathered", "on_rank_zero", "share"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,28 @@ def on_rank_zero(trainer: Trainer, make: Callable[[], T]) -> T:
         except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
             error = caught
     return share(trainer, made, error)  # type: ignore[no-any-return]  # rank 0 has made it
+
+
+def failing_alike(trainer: Trainer, do: Callable[[], None]) -> None:
+    """Do something on every rank. All ranks must call this at the same point, outside the training steps.
+
+    Raises:
+        Exception: what was raised on the first rank that it failed on, on every rank.
+    """
+    error: Exception | None = None
+    try:
+        do()
+    except Exception as caught:  # noqa: BLE001 - it is raised on every rank, below
+        error = caught
+    if trainer.world_size == 1:
+        if error is not None:
+            raise error
+        return
+    failed = gathered(trainer, torch.tensor(float(error is not None))).nonzero()
+    if len(failed):
+        first = trainer.strategy.broadcast(_picklable(error), src=int(failed[0, 0]))
+        assert first is not None, "that rank has said that it failed"
+        raise first
 
 
 def share(trainer: Trainer, value: Any, error: Exception | None) -> Any:  # noqa: ANN401 - what rank 0 has

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from fitgate.store._schema import BATCHES, Record
 from fitgate.store._values import check_encodable
 from fitgate_callbacks._internals import position_of
 from fitgate_callbacks._lightning import LightningModule, Trainer, fit_facts, versions
-from fitgate_callbacks._ranks import gathered, on_rank_zero
+from fitgate_callbacks._ranks import failing_alike, gathered, on_rank_zero
 from fitgate_callbacks._validation import ValidationSetSeen
 from fitgate_callbacks._values import fetch_values
 
@@ -126,7 +127,9 @@ class Recording:
         probe(f"MetricsCallback: the store {self._options.root}", self._options.root)
         return new_run_folder(self._options.root, self._options.run_name)[0]
 
-    def begin(self, trainer: Trainer, module: LightningModule, *, run_id: str | None = None, step: int | None = None) -> None:
+    def begin(
+        self, trainer: Trainer, module: LightningModule, *, run_id: str | None = None, step: int | None = None, alone: bool = False
+    ) -> None:
         """Open the files, lazily: only now is it known whether this fit goes on from a checkpoint.
 
         Args:
@@ -134,7 +137,19 @@ class Recording:
             module: its hyperparameters go into run.json.
             run_id: the run of the checkpoint that the fit goes on from.
             step: the first step that it will give its loggers.
+            alone: this rank may be the only one to come here. Otherwise all must, and an error of one is raised on each.
+
+        Raises:
+            StoreError: the run that it goes on with can't be read.
+            OSError: the run's folder can't be written.
         """
+        open_here = partial(self._begin_here, trainer, module, run_id=run_id, step=step, alone=alone)
+        if alone:
+            open_here()
+        else:
+            failing_alike(trainer, open_here)
+
+    def _begin_here(self, trainer: Trainer, module: LightningModule, *, run_id: str | None, step: int | None, alone: bool) -> None:
         fitting = trainer.state.fn == "fit"
         self._is_chosen = False
         self._by_hand.clear()  # this fit may record the same names
@@ -144,11 +159,12 @@ class Recording:
         self.stands_by = self._options.ranks == "zero" and not trainer.is_global_zero
         if self.stands_by:
             self.trainer, self._in_fit = trainer, fitting
+            self._fits += fitting
             return
         self._start_step, self._rank = trainer.global_step, trainer.global_rank
         self._position = position_of(trainer)
         if self.recorder is None or (fitting and (self._fits or self.recorder.superseded)):
-            self._open(trainer, module, first_step=step if run_id else None)
+            self._open(trainer, module, first_step=step if run_id else None, alone=alone)
         elif fitting:
             self.recorder.update(state="running", fit=None)
         self.trainer, self._in_fit = trainer, fitting
@@ -295,6 +311,7 @@ class Recording:
         else:
             attempt = on_rank_zero(trainer, opened_first)
             if not trainer.is_global_zero:
+                probe(f"MetricsCallback: the store {options.root} of rank {trainer.global_rank}", options.root)
                 self.recorder = opened(attempt)
 
     def _fetch(self, records: list[Record]) -> list[Record]:

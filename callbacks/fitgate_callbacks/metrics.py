@@ -337,14 +337,15 @@ class MetricsCallback(Callback):
     def _take_rates(self, names: tuple[str, ...], values: list[Any]) -> None:
         self._recording.take("train", self._logged.coming_step, names, values)
 
-    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _begin(self, trainer: Trainer, pl_module: LightningModule, *, alone: bool = False) -> None:
         self._may_begin = False
         if self._recording.trainer is trainer:
             return
         restored, self._restored = self._restored if trainer.state.fn == "fit" else {}, {}
         logged = restored.get("logged", {})
         self._recording.witnesses = self._witnesses if trainer.state.fn == "fit" else ()
-        self._recording.begin(trainer, pl_module, run_id=restored.get("run_id"), step=logged.get("next_step", trainer.global_step))
+        first_step = logged.get("next_step", trainer.global_step)
+        self._recording.begin(trainer, pl_module, run_id=restored.get("run_id"), step=first_step, alone=alone)
         if restored.get("loss_is_apart"):
             self._loss_is_apart = True
             self._recording.tag_apart(LOSS, "train")
@@ -367,7 +368,7 @@ class MetricsCallback(Callback):
     def _begin_to_fail(self, trainer: Trainer, exception: BaseException) -> None:
         """Open the run of a fit that failed before it was opened: in another callback's `setup`, or in a sanity check."""
         if self._may_begin:
-            self._begin(trainer, trainer.lightning_module)
+            self._begin(trainer, trainer.lightning_module, alone=True)
         elif trainer.state.fn == "fit" and not only_waits(trainer) and not getattr(trainer, "barebones", False):
             if not self._recording.is_for(trainer, "fit"):
                 self._renew()

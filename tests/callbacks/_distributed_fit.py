@@ -17,8 +17,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fitgate.callbacks import MetricsCallback
 
-COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "broadcast_object_list", "reduce", "barrier", "gather_object")
-
 
 class Ranked(pl.LightningModule):
     """Logs which rank it is, a value that ranks agree on, and one that they average."""
@@ -40,33 +38,36 @@ class Ranked(pl.LightningModule):
 
 
 class CountsCollectives(pl.Callback):
-    """How often training and validation talk to the other ranks, Lightning's own words included."""
+    """How many collectives training and validation take, Lightning's own included."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._where = "train"
+        self._before = 0
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._originals = {name: getattr(torch.distributed, name) for name in COLLECTIVES}
-        for name, original in self._originals.items():
-            setattr(torch.distributed, name, self._counted(name, original))
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        for name, original in self._originals.items():
-            setattr(torch.distributed, name, original)
+        self._before = collectives_so_far()
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        self._where = "validate"
+        self._count("train")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self._where = "train"
+        self._count("validate")
 
-    def _counted(self, name: str, original: Any) -> Any:
-        def counted(*args: Any, **options: Any) -> Any:
-            self.counts[f"{self._where} {name}"] += 1
-            return original(*args, **options)
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._count("train")
 
-        return counted
+    def _count(self, where: str) -> None:
+        if not self._before:  # in the sanity check
+            return
+        number = collectives_so_far()
+        self.counts[where] += number - self._before
+        self._before = number
+
+
+def collectives_so_far() -> int:
+    """How many, of whatever kind, this process has taken part in: as the process group counts them."""
+    group: Any = torch.distributed.distributed_c10d._get_default_group()  # noqa: SLF001 - there is no public way
+    return int(group._get_sequence_number_for_group())  # noqa: SLF001
 
 
 class Dies(pl.Callback):
@@ -113,9 +114,12 @@ def _fit(strategy: str, *callbacks: pl.Callback) -> pl.Trainer:
         enable_model_summary=False,
         callbacks=list(callbacks),
     )
-    data = TensorDataset(torch.randn(24, 4), torch.arange(24) % 3)
-    trainer.fit(Ranked(), DataLoader(data, batch_size=4), DataLoader(data, batch_size=4))
+    trainer.fit(Ranked(), _loader(), _loader())
     return trainer
+
+
+def _loader() -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(24, 4), torch.arange(24) % 3), batch_size=4)
 
 
 class Reports(pl.Callback):
@@ -137,6 +141,24 @@ def main(root: Path, strategy: str, ranks: Any, *trouble: str) -> None:
         _fit(strategy, alone)
     troubles = [Blocks(ours) if what == "blocked" else Raises() if what == "raises" else Dies(int(what)) for what in trouble]
     _fit(strategy, ours, counts, Reports(root, ours, alone, counts), *troubles)
+
+
+def fails_to_open(root: Path, ranks: Any, unreadable: bool) -> str:  # noqa: FBT001 - it is called by another process
+    """What a fit ends with where rank 1's own folder can't be written, or the run's run.json can't be read."""
+    torch.set_num_threads(1)
+    (root / "file").touch()
+    on_rank_1 = os.environ["RANK"] == "1"
+    ours = MetricsCallback(root / "file" if on_rank_1 and not unreadable else root / "runs", ranks=ranks)
+    try:
+        trainer = _fit("ddp", ours)
+        if unreadable:
+            assert ours.run_dir is not None
+            (ours.run_dir / "run.json").write_text("?")
+            trainer.fit_loop.max_epochs = 3
+            trainer.fit(Ranked(), _loader(), _loader())
+    except Exception as error:  # noqa: BLE001 - to be compared
+        return str(error)
+    return "fitted"
 
 
 if __name__ == "__main__":

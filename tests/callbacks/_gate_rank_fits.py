@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fitgate import Threshold
 from fitgate.callbacks import GateCallback, MetricsCallback
-from tests.callbacks._distributed_fit import COLLECTIVES
+from tests.callbacks._distributed_fit import collectives_so_far
 from tests.callbacks._gated import Scripted, best
 
 CONFIDENT = [Threshold("accuracy", ">=", 0.5, confidence=0.9)]
@@ -97,27 +97,19 @@ class ByHandUnlike(ByHand):
 
 
 class Talk(pl.Callback):
-    """How often training steps make ranks wait for each other in Python: DDP's own gradients don't pass through here."""
+    """How many collectives the training batches take, Lightning's own included."""
 
     def __init__(self) -> None:
         self.words = 0
-        self._originals: dict[str, Any] = {}
+        self._before: int | None = None
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._originals = {name: getattr(torch.distributed, name) for name in COLLECTIVES}
-        for name, original in self._originals.items():
-            setattr(torch.distributed, name, self._counted(original))
+        self._before = collectives_so_far()
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        while trainer.state.fn == "fit" and not trainer.sanity_checking and self._originals:
-            setattr(torch.distributed, *self._originals.popitem())
-
-    def _counted(self, original: Any) -> Any:
-        def call(*args: Any, **options: Any) -> Any:
-            self.words += 1
-            return original(*args, **options)
-
-        return call
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and self._before is not None:
+            self.words += collectives_so_far() - self._before
+            self._before = None
 
 
 KEYS = ("logits", "target")
@@ -176,14 +168,16 @@ def _gone_on_with(root: Path) -> dict[str, Any]:
 
 def main(root: Path) -> dict[str, Any]:
     """What one rank does; gives by name what its fit ended in."""
-    trainer, talk = _trainer(root / "ungated", None, 1)
-    trainer.fit(Scripted(), _rows(20), _rows(20))
-    lightnings_own, found = talk.words, {}
+    lightnings_own, found = {}, {}
+    for epochs in {epochs for *_, epochs in FITS.values()}:
+        trainer, talk = _trainer(root / f"ungated{epochs}", None, epochs)
+        trainer.fit(Scripted(), _rows(20), _rows(20))
+        lightnings_own[epochs] = talk.words
     for name, (kind, thresholds, accuracy, epochs) in FITS.items():
         gate = GateCallback(thresholds, dirpath=root / name / "deploy", model_name="net", formats=["safetensors"])
         trainer, talk = _trainer(root / name, gate, epochs, accuracy=accuracy)
         trainer.fit(kind(), _rows(20), _rows(21 if name == "padded" else 20))
-        found[name] = {**_came_to(gate), "words": talk.words - epochs * lightnings_own}
+        found[name] = {**_came_to(gate), "words": talk.words - lightnings_own[epochs]}
         if name == "padded":
             trainer.validate(kind(), _rows(21), verbose=False)
     found["resumed"] = _gone_on_with(root / "resumed")

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fitgate
 from tests._process import run_on_two_ranks, run_script
-from tests.callbacks._distributed_fit import main
+from tests.callbacks._distributed_fit import fails_to_open, main
 
 SCRIPT = Path(__file__).with_name("_distributed_fit.py")
 ALONE = [sys.executable]
@@ -43,22 +43,45 @@ def _assert_one_run_of_rank_0(root: Path) -> None:
     assert run.info.attempts[0].pid == notes[0]["pid"]
 
 
-def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
-    """`ranks="all"`: rank 1's points beside rank 0's; a training step says nothing more to the other rank than without us.
+def _assert_training_takes_no_collective_of_ours(root: Path) -> None:
+    """At the end of each of the two validations all are told what is asked for, how many batches they have seen, and what those were."""
+    for rank in (0, 1):
+        without, with_ours = json.loads((root / f"rank{rank}.json").read_text())["collectives"]
+        assert without["train"] > 0
+        assert with_ours == {"train": without["train"], "validate": without["validate"] + 2 * 4}
 
-    At the end of each of the two validations both are told what is asked for, how many batches they have seen, and what those were.
-    """
+
+def test_all_ranks_by_trainers_own_launcher(tmp_path: Path) -> None:
+    """`ranks="all"`: rank 1's points beside rank 0's; a training step says nothing more to the other rank than without us."""
     done = run_script(SCRIPT, str(tmp_path), "ddp", "all", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     _assert_one_run_of_rank_0(tmp_path)
     run = _only_run(tmp_path)
     assert run.metrics(["rank_step", "val_rank_epoch"], rank=1)["value"].to_pylist() == [1.0] * 8
     assert run.metrics(["synced"], rank=1)["value"].to_pylist() == [0.5, 0.5]
-    for rank in (0, 1):
-        without, with_ours = json.loads((tmp_path / f"rank{rank}.json").read_text())["collectives"]
-        more = {name: count - without.get(name, 0) for name, count in with_ours.items() if count != without.get(name, 0)}
-        assert more == {"validate broadcast_object_list": 2, "validate all_gather": 4}
-        assert any(name.startswith("train ") for name in without)
+    _assert_training_takes_no_collective_of_ours(tmp_path)
+
+
+def test_rank_zero_alone_is_recorded_unless_asked(tmp_path: Path) -> None:
+    """`ranks="zero"`, the default: no point of rank 1, and nothing more to say in a training step either."""
+    run_on_two_ranks(main, tmp_path, "ddp", "zero", folder=tmp_path)
+    _assert_one_run_of_rank_0(tmp_path)
+    assert not list(Path(_only_run(tmp_path).path).glob("metrics/*-r001-*"))
+    assert _only_run(tmp_path).metrics(rank=1).num_rows == 0
+    _assert_training_takes_no_collective_of_ours(tmp_path)
+
+
+@pytest.mark.parametrize(("ranks", "unreadable"), [("zero", False), ("all", False), ("zero", True)])
+def test_where_one_rank_can_not_record_all_are_told(tmp_path: Path, ranks: str, unreadable: bool) -> None:  # noqa: FBT001 - a parameter
+    """Before training, and with the same words: a rank that goes on alone waits for the others without end."""
+    told = run_on_two_ranks(fails_to_open, tmp_path, ranks, unreadable, folder=tmp_path)
+    assert told[0] == told[1]
+    if unreadable:
+        assert "run.json can't be read" in told[0]
+    elif ranks == "all":
+        assert f"MetricsCallback: the store {tmp_path / 'file'} of rank 1 can't be written" in told[0]
+    else:
+        assert told[0] == "fitted"
 
 
 def test_what_another_rank_loses_is_counted_too(tmp_path: Path) -> None:
