@@ -278,10 +278,7 @@ class Recording:
 
     def _open(self, trainer: Trainer, module: LightningModule, *, first_step: int | None = None, alone: bool = False) -> None:
         options, run_dir = self._options, self._options.root / str(self.run_id)
-        self._standing = None
-        if first_step is not None:
-            self._standing = _standing(run_dir, rank=trainer.global_rank, resumed_step=trainer.global_step, first_step=first_step)
-        again = self._standing.ahead if self._standing is not None and options.tensorboard else []
+        standing = self._standing = None if first_step is None else _standing(run_dir, trainer, first_step, mirrored=options.tensorboard)
 
         def opened(attempt: int | None = None) -> Recorder:
             return open_recorder(
@@ -292,8 +289,8 @@ class Recording:
                 # A validation or a test goes on from nowhere: it must not mask what is there.
                 resumed_step=trainer.global_step if trainer.state.fn == "fit" else None,
                 fitting=trainer.state.fn == "fit",
-                purge_from=first_step,
-                mirror_again=again,
+                purge_from=first_step if standing is None else standing.purge_from,
+                mirror_again=() if standing is None else standing.ahead,
                 hparams=plain_hparams(getattr(module, "hparams", {})),
                 versions=versions(),
                 tensorboard=options.tensorboard,
@@ -355,10 +352,11 @@ class Recording:
             self.recorder.close(state="interrupted" if facts.interrupted else "failed", fit=facts)
 
 
-def _standing(run_dir: Path, *, rank: int, resumed_step: int, first_step: int) -> Standing | None:
+def _standing(run_dir: Path, trainer: Trainer, first_step: int, *, mirrored: bool) -> Standing | None:
     """Without it some points stand twice in TensorBoard, or not at all: no reason to keep a fit from going on."""
+    mirrored = mirrored and trainer.is_global_zero
     try:
-        return Standing(run_dir, rank=rank, resumed_step=resumed_step, first_step=first_step)
+        return Standing(run_dir, rank=trainer.global_rank, resumed_step=trainer.global_step, first_step=first_step, mirrored=mirrored)
     except (OSError, StoreError) as error:
         _log.warning("MetricsCallback: TensorBoard may not show all of %s, since %s", run_dir, error)
         return None

@@ -254,6 +254,10 @@ class MetricsCallback(Callback):
         """Open the run for a test."""
         self._begin(trainer, pl_module)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Bring everything to the disk: until `on_fit_end` Lightning gives up its handler of SIGTERM, and other callbacks may take their time."""
+        self.flush()
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """The fit came to its end, unless a SIGTERM came in its last moments."""
         self.end_fit(trainer)

@@ -113,12 +113,15 @@ def batches():
     found = validation_at(run, 7)
     return found.passes, {name: sums.tolist() for name, sums in found.sums.items()}
 
+def standing():
+    return Standing(Path(run.path), rank=0, resumed_step=120, first_step=60)
+
 READ = {
     "all": lambda: run.metrics().to_pylist(),
     "one": lambda: run.metrics(["loss"], stage="train").to_pylist(),
     "last": run.last_values,
     "compared": compared,
-    "resumed": lambda: Standing(Path(run.path), rank=0, resumed_step=120, first_step=60).ahead,
+    "resumed": lambda: [(b.stage, b.names, b.axes.tolist(), b.values.tolist()) for b in standing().ahead],
     "batches": batches,
 }
 rng = random.Random(7)

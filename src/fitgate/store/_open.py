@@ -16,6 +16,7 @@ from typing import Any
 
 from fitgate._started import git_state, started_command
 from fitgate.store._attempts import claim_attempt, seems_alive
+from fitgate.store._batch import Block
 from fitgate.store._evidence import BATCHES_FOLDER
 from fitgate.store._names import new_run_id
 from fitgate.store._recorder import Recorder
@@ -53,7 +54,7 @@ def open_recorder(
     resumed_step: int | None = None,
     fitting: bool = False,
     purge_from: int | None = None,
-    mirror_again: Sequence[Record] = (),
+    mirror_again: Sequence[Block] = (),
     hparams: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     tensorboard: bool = True,
@@ -120,9 +121,7 @@ def open_recorder(
 
         session = session_start(run_dir.name, info.hparams, info.created)
         head = [session] if session is not None else []
-        writers.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags, head=head))
-        if number:
-            writers[-1].write(mirror_again)
+        writers.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags, head=head, again=mirror_again))
     return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
 
 

@@ -41,6 +41,7 @@ class EventWriter:
         purge_from: after a resume: points of earlier files at this step or above are no more.
         tags: other tags for some (stage, name), where one name stands in two stages; more may be put in meanwhile.
         head: summaries to begin with, such as the run's hyperparameters.
+        again: points to begin with, which `purge_from` hides though they count.
     """
 
     name = "TensorBoard events"
@@ -52,13 +53,14 @@ class EventWriter:
         purge_from: int | None = None,
         tags: Mapping[tuple[str, str], str] | None = None,
         head: Sequence[Summary] = (),
+        again: Sequence[Block] = (),
     ) -> None:
         self._folder = folder
         self._head = tuple(head)
         self._purge_from = purge_from
         self._tags = {} if tags is None else tags
         self._shapes: dict[tuple[str, ...], EventShape] = {}
-        self._pending: list[Block] = []
+        self._pending = list(again)
         self._file: int | None = None
         self._good = 0  # the file's length up to the last whole event
 
