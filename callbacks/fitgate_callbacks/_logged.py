@@ -50,7 +50,8 @@ class LoggedValues:
         self._shift = self._least = 0
         self._resumed = False
         self._warned = False
-        self._left_out: Trainer | None = None  # it goes on after a validation that an earlier attempt was to run
+        self._left_out = 0  # validations that earlier attempts were to run, and that are not run again
+        self._trainer: Trainer | None = None
         self._at_error: dict[str, Any] | None = None
         self._joined: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
@@ -75,10 +76,11 @@ class LoggedValues:
         """
         self.remove()
         self._at_error = None
+        self._trainer = trainer
         state = state or {}
         if state:
             self._eval_steps, self._next_step, self._shift = dict(state["eval_steps"]), state["next_step"], 0
-            self._left_out = trainer if state.get("validation_is_due") else None
+            self._left_out = int(state.get("validation_is_due", 0))
         elif self._next_step is None and trainer.global_step == 0:
             self._next_step = 0
         self._least = 0 if trainer.state.fn == "fit" else self._next_step or 0
@@ -111,7 +113,7 @@ class LoggedValues:
         if error:
             self._at_error = {**self._state(cut_short=True), "untold": _guarded(self._untold, list[list[Any]]())}
         self._tap.remove()
-        self._tap = None
+        self._tap = self._trainer = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the counters and the epoch's sums stand, to go on after a resume.
@@ -135,11 +137,17 @@ class LoggedValues:
         if isinstance(self._tap, LoggerTap):
             self._tap.start_validation()
 
+    def end_validation(self) -> None:
+        """It has ended, and all hooks of the module with it."""
+        if isinstance(self._tap, LoggerTap):
+            self._tap.end_validation()
+
     def _state(self, *, cut_short: bool = False) -> dict[str, Any]:
         state: dict[str, Any] = {"eval_steps": dict(self._eval_steps), "next_step": self._next_step}
         tap = self._tap
         if isinstance(tap, LoggerTap):
             state |= _guarded(tap.epoch_state, dict[str, Any]())
+            state["validation_is_due"] = state.get("validation_is_due", 0) + self._left_out
             state["metric_states"] = _guarded(partial(tap.metric_states, cut_short=cut_short), None)
             if self._next_step is not None:
                 state["next_step"] = self._next_step + tap.batch_is_untold
@@ -163,10 +171,8 @@ class LoggedValues:
 
     def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
         """Count on."""
-        if self._left_out is not None and stage == "validate":
-            batches, self._left_out = self._left_out.num_val_batches, None
-            for i, count in enumerate(batches if isinstance(batches, list) else [batches]):
-                self._eval_steps[f"validate/{i}"] = self._eval_steps.get(f"validate/{i}", 0) + (int(count) if math.isfinite(count) else 0)
+        if self._left_out and stage == "validate":
+            self._count_left_out()
         key = f"{stage}/{loader}"
         step = self._eval_steps.get(key, 0)
         self._eval_steps[key] = step + 1
@@ -183,6 +189,14 @@ class LoggedValues:
         """Take it as it is."""
         if names:
             self._sink(stage, axis, names, values)
+
+    def _count_left_out(self) -> None:
+        assert self._trainer is not None, "something is installed"
+        passes, self._left_out = self._left_out, 0
+        batches = self._trainer.num_val_batches
+        for i, count in enumerate(batches if isinstance(batches, list) else [batches]):
+            seen = int(count) * passes if math.isfinite(count) else 0
+            self._eval_steps[f"validate/{i}"] = self._eval_steps.get(f"validate/{i}", 0) + seen
 
     def _going_on(self, step: int, *, ahead: int) -> int:
         """The step as it would be had the fit never stopped: the first one after a resume shows by how much Lightning is off."""

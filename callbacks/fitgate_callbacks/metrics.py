@@ -241,6 +241,7 @@ class MetricsCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Record the accuracy of the whole pass, over all ranks, unless the module logs its own."""
+        self._logged.end_validation()
         if trainer.sanity_checking:
             self._validation_logs_loss |= LOSS in trainer.logged_metrics
             return

@@ -158,6 +158,36 @@ def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
     assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))
 
 
+@pytest.mark.parametrize(
+    ("keep", "stops", "options"),
+    [
+        (ON_EXCEPTION, [("on_validation_start", 1)], {"val_check_interval": 2}),
+        (
+            {"every_n_train_steps": 2, "save_on_exception": True},
+            [("on_validation_batch_start", 3), ("on_train_batch_start", 2)],
+            {"val_check_interval": 4},
+        ),
+    ],
+    ids=str,
+)
+def test_a_validation_that_lightning_leaves_out_is_all_that_is_missing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], stops: list[tuple[str, int]], options: dict[str, Any]
+) -> None:
+    """It goes on behind a validation that was cut short. Training, and the steps of later validations, are those of a fit that never stopped."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    options = {**options, "num_sanity_val_steps": 0}
+    for stop in stops:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            _fit(tmp_path, Stops(*stop, _raise), keep=keep, ckpt_path=last if last.exists() else None, **options)
+    _fit(tmp_path, keep=keep, ckpt_path=last, **options)
+    history = _history(tmp_path)
+    whole = _uninterrupted(tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())]), tuple(options.items()))
+    assert set(history) < set(whole)
+    assert [point for point in history if point[0] == "train"] == [point for point in whole if point[0] == "train"]
+    (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
+    assert _mirrored(run) == _as_float32(history)
+
+
 def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

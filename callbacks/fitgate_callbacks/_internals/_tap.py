@@ -113,7 +113,7 @@ class LoggerTap:
         self._eval_values: dict[int, StepValues] = {}
         self._sums = dict(sums or {})
         self._in_step = False
-        self._before_validation: dict[str, int] = {}
+        self._before_validation: dict[str, int] | None = None
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
 
@@ -171,7 +171,7 @@ class LoggerTap:
             go_on_summing(results, self._sums)
             sums = {**self._sums, **unfinished(results, alone=self._trainer.world_size == 1)}
         due = self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
-        return {"epoch": self._trainer.current_epoch + self._epoch_is_over, "validation_is_due": due, "sums": sums}
+        return {"epoch": self._trainer.current_epoch + self._epoch_is_over, "validation_is_due": int(due), "sums": sums}
 
     def metric_states(self, *, cut_short: bool = False) -> dict[str, Any] | None:
         """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own.
@@ -183,7 +183,7 @@ class LoggerTap:
         current = self._epoch_loop.batch_progress.current
         if current.started > current.processed or self._trainer.world_size > 1 or (cut_short and self._epoch_is_over):
             return None
-        unless = self._before_validation if cut_short and self._trainer.validating else None
+        unless = self._before_validation if cut_short else None
         reset = [self._epoch_loop.val_loop._results, *([self._epoch_loop._results] if self._epoch_is_over else [])]  # noqa: SLF001
         objects = {id(metric.value) for results in reset for metric in results.values() if not metric.is_tensor}
         return metric_states(self._trainer.lightning_module, reset_soon=objects, unless=unless)
@@ -191,6 +191,10 @@ class LoggerTap:
     def start_validation(self) -> None:
         """A validation begins."""
         self._before_validation = update_counts(self._trainer.lightning_module)
+
+    def end_validation(self) -> None:
+        """It has ended, and all hooks of the module with it."""
+        self._before_validation = None
 
     @property
     def _epoch_is_over(self) -> bool:
