@@ -50,6 +50,7 @@ class LoggedValues:
         self._shift = self._least = 0
         self._resumed = False
         self._warned = False
+        self._eval_steps_before: dict[str, int] | None = None  # the validation that is running
         self._left_out = 0  # validations that earlier attempts were to run, and that are not run again
         self._trainer: Trainer | None = None
         self._at_error: dict[str, Any] | None = None
@@ -75,7 +76,7 @@ class LoggedValues:
             state: where an earlier process stopped, for a fit that goes on from a checkpoint.
         """
         self.remove()
-        self._at_error = None
+        self._at_error = self._eval_steps_before = None
         self._trainer = trainer
         state = state or {}
         if state:
@@ -134,11 +135,14 @@ class LoggedValues:
 
     def start_validation(self) -> None:
         """A validation begins."""
+        self._count_left_out()
+        self._eval_steps_before = dict(self._eval_steps)
         if isinstance(self._tap, LoggerTap):
             self._tap.start_validation()
 
     def end_validation(self) -> None:
         """It has ended, and all hooks of the module with it."""
+        self._eval_steps_before = None
         if isinstance(self._tap, LoggerTap):
             self._tap.end_validation()
 
@@ -148,6 +152,9 @@ class LoggedValues:
         if isinstance(tap, LoggerTap):
             state |= _guarded(tap.epoch_state, dict[str, Any]())
             state["validation_is_due"] = state.get("validation_is_due", 0) + self._left_out
+            if cut_short and tap.is_validating:  # it won't be run again, nor gone on with
+                state["eval_steps"] = dict(self._eval_steps if self._eval_steps_before is None else self._eval_steps_before)
+                state["validation_is_due"] += 1
             state["metric_states"] = _guarded(partial(tap.metric_states, cut_short=cut_short), None)
             if self._next_step is not None:
                 state["next_step"] = self._next_step + tap.batch_is_untold
@@ -171,8 +178,6 @@ class LoggedValues:
 
     def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
         """Count on."""
-        if self._left_out and stage == "validate":
-            self._count_left_out()
         key = f"{stage}/{loader}"
         step = self._eval_steps.get(key, 0)
         self._eval_steps[key] = step + 1
@@ -191,7 +196,8 @@ class LoggedValues:
             self._sink(stage, axis, names, values)
 
     def _count_left_out(self) -> None:
-        assert self._trainer is not None, "something is installed"
+        if not self._left_out or self._trainer is None:
+            return
         passes, self._left_out = self._left_out, 0
         batches = self._trainer.num_val_batches
         for i, count in enumerate(batches if isinstance(batches, list) else [batches]):

@@ -214,7 +214,8 @@ class MetricsCallback(Callback):
         if trainer.state.fn == "validate":
             self._begin(trainer, pl_module)
         self._outputs.start_pass()
-        self._logged.start_validation()
+        if not trainer.sanity_checking:
+            self._logged.start_validation()
         self._evidence.start()
 
     def on_validation_batch_end(

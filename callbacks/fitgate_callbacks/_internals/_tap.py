@@ -153,6 +153,13 @@ class LoggerTap:
                 "train", self.step - 1, tuple(metrics), [number_or_tensor(name, value) for name, value in metrics.items()]
             )
 
+    @property
+    def is_validating(self) -> bool:
+        """Whether a validation of the fit is running, in which our hook for its end is still to come."""
+        done = self._epoch_loop.val_loop.batch_progress.current.completed
+        running = self._trainer.validating and self._trainer.state.fn == "fit"
+        return running and (self._before_validation is not None or not done)
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """What is told meanwhile counts as untold."""
