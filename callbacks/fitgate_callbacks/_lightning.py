@@ -111,6 +111,7 @@ class ChosenCheckpoint:
         monitor, mode: what chose it; None where nothing did.
         by_path: the user gave it, and no ModelCheckpoint chose it: it is never unpickled.
         problem: why it can't be judged, in words; None when nothing speaks against it.
+        for_good: no fit could change that.
     """
 
     path: str | None
@@ -118,6 +119,7 @@ class ChosenCheckpoint:
     mode: str | None = None
     by_path: bool = False
     problem: str | None = None
+    for_good: bool = False
 
 
 def choose_checkpoint(trainer: Trainer, which: Any) -> ChosenCheckpoint:  # noqa: ANN401 - ModelCheckpoint of either namespace
@@ -154,7 +156,7 @@ def _chosen(callback: Any, which: str, *, trial: bool) -> ChosenCheckpoint:  # n
     name = f"{type(callback).__name__}(monitor={callback.monitor!r})"
     mode = callback.mode if callback.monitor else None
     score = callback.best_model_score
-    problem = None
+    problem, for_good = None, False
     not_due = "fast_dev_run switches checkpoints off" if trial else "none was due before the end of fit"
     if which == "last":
         if not callback.save_last:
@@ -166,11 +168,12 @@ def _chosen(callback: Any, which: str, *, trial: bool) -> ChosenCheckpoint:  # n
     else:
         path = callback.best_model_path
         if not path:
-            why = "save_top_k=0 keeps none" if callback.save_top_k == 0 else not_due
-            problem = f"{name} saved no checkpoint: {why}"
+            keeps_none = callback.save_top_k == 0
+            problem = f"{name} saved no checkpoint: {'save_top_k=0 keeps none' if keeps_none else not_due}"
+            for_good = keeps_none and not trial
         elif callback.monitor and score is not None and not torch.isfinite(torch.as_tensor(score)):
             problem = f"{name} never saw a finite value, so its best checkpoint is not the best of anything"
-    return ChosenCheckpoint(str(path), callback.monitor, mode, problem=problem)
+    return ChosenCheckpoint(str(path), callback.monitor, mode, problem=problem, for_good=for_good)
 
 
 def shards_weights(trainer: Trainer) -> bool:

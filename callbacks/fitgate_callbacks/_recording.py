@@ -36,6 +36,10 @@ from fitgate_callbacks._values import fetch_values
 __all__ = ["Ranks", "Recording", "RecordingOptions", "Witness"]
 
 _log = logging.getLogger("fitgate")
+_NOT_SHARED = (
+    "MetricsCallback: rank %d doesn't find run.json in %s, which rank 0 has written: they share no folder, so that its points lie here alone, "
+    "and no reader knows whose they are; give a dirpath that all machines share"
+)
 Ranks = Literal["zero", "all"]
 Witness = Callable[[Trainer, str, tuple[str, ...], list[Any]], None]
 """Takes (trainer, stage, names, values)."""
@@ -310,6 +314,8 @@ class Recording:
             if not trainer.is_global_zero:
                 probe(f"MetricsCallback: the store {options.root} of rank {trainer.global_rank}", options.root)
                 self.recorder = opened(attempt)
+                if not (run_dir / RUN_FILE).exists():
+                    _log.warning(_NOT_SHARED, trainer.global_rank, run_dir)
 
     def _fetch(self, records: list[Record]) -> list[Record]:
         """In the background."""

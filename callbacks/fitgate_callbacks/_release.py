@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from fitgate.export import AlreadyLive, Candidate, Prepared, prepare, weights_digest
 from fitgate.gate import Decision
 from fitgate.store import Store
@@ -66,6 +68,8 @@ def judge_and_stage(
     else:
         sha256 = weights_digest(weights["state_dict"])
         recorder.update(fit=replace(fit, disagreeing=disagreeing.get(fit.global_step), weights_changed=weights_changed))
+    if non_finite := _non_finite(weights.get("state_dict", {}), module):
+        recorder.update(fit=replace(recorder.info.fit, non_finite_weights=non_finite))
     candidate = Candidate(
         weights=weights,
         module=None if shards_weights(trainer) else module,
@@ -76,6 +80,19 @@ def judge_and_stage(
     )
     run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
     return prepare(run, settings.thresholds, candidate, settings.model_dir, allow=settings.allow)
+
+
+def _non_finite(state_dict: Mapping[str, Any], module: LightningModule) -> str | None:
+    """Which parameters hold a NaN or an infinity, in words. A buffer may: masks of attention mostly do.
+
+    A metric may be finite all the same: of NaNs `argmax` is 0, and so many samples are of that class.
+    """
+    plain = (torch.Tensor, torch.nn.Parameter)  # of what is spread over processes each would have to ask the others
+    parameters = {name: state_dict[name] for name, _ in module.named_parameters() if type(state_dict.get(name)) in plain}
+    found = [name for name, tensor in parameters.items() if not bool(torch.isfinite(tensor).all())]
+    if not found:
+        return None
+    return f"{len(found)} of {len(parameters)} parameters, {found[0]} first, hold values that are not finite"
 
 
 def note_best_so_far(trainer: Trainer, recorder: Recorder, settings: GateSettings) -> None:

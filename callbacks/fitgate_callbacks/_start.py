@@ -8,15 +8,16 @@ from pathlib import Path
 from fitgate._roots import probe
 from fitgate.export import live
 from fitgate.export.formats import all_formats
-from fitgate.gate import ARTIFACT, Threshold, nearest_names, nothing_stands
+from fitgate.gate import ARTIFACT, Threshold, ineligible, nearest_names, nothing_stands
 from fitgate.registry import tidy
+from fitgate.store._run_file import FitFacts
 from fitgate_callbacks._choice import direction_complaint, missing_complaint
 from fitgate_callbacks._examples import ExampleInput
 from fitgate_callbacks._lightning import LightningModule, Trainer, choose_checkpoint, shards_checkpoints, shards_weights
 from fitgate_callbacks._ranks import on_rank_zero
 from fitgate_callbacks._settings import GateSettings
 
-__all__ = ["check_setup", "format_complaint", "unknown_metrics"]
+__all__ = ["check_setup", "format_complaint", "sure_improve", "unknown_metrics"]
 
 
 def check_setup(trainer: Trainer, module: LightningModule, settings: GateSettings, example: ExampleInput) -> bool:
@@ -64,6 +65,21 @@ def check_setup(trainer: Trainer, module: LightningModule, settings: GateSetting
 
     on_rank_zero(trainer, prepare_folder)
     return chosen.path is None
+
+
+def sure_improve(trainer: Trainer, settings: GateSettings) -> str | None:
+    """A warning where what this fit was told to do keeps it from being judged, whatever it comes to; of a trial of the code none is needed."""
+    if getattr(trainer, "fast_dev_run", False):
+        return None
+    chosen = choose_checkpoint(trainer, settings.which)
+    partly = ineligible(FitFacts(steps=1, limit_val_batches=trainer.limit_val_batches), allow=settings.allow)
+    if chosen.for_good:
+        why = f"{chosen.problem}; give save_top_k=1, or leave the ModelCheckpoint out"
+    elif partly:
+        why = f"{partly[0]}; to judge it all the same give GateCallback(allow=[{partly[0].partition('=')[0]!r}])"
+    else:
+        return None
+    return f"this fit will be an improve, whatever it comes to: {why}"
 
 
 def _too_little(thresholds: Sequence[Threshold], model_dir: Path) -> str | None:

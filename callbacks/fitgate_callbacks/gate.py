@@ -27,7 +27,7 @@ from fitgate_callbacks._lightning import Callback, LightningModule, ModelCheckpo
 from fitgate_callbacks._ranks import share
 from fitgate_callbacks._release import judge_and_stage, note_best_so_far
 from fitgate_callbacks._settings import gate_settings
-from fitgate_callbacks._start import check_setup, format_complaint, unknown_metrics
+from fitgate_callbacks._start import check_setup, format_complaint, sure_improve, unknown_metrics
 from fitgate_callbacks.metrics import MetricsCallback
 
 __all__ = ["GateCallback"]
@@ -117,6 +117,8 @@ class GateCallback(Callback):
         if trainer.world_size > 1:
             metrics.watch(self._agreement.take)
         self._at_end = check_setup(trainer, pl_module, self._settings, self._example)
+        if trainer.is_global_zero and (improve := sure_improve(trainer, self._settings)):
+            _log.warning("GateCallback: %s", improve)
         self._example.forget()
         self._agreement.forget()
         self._validated.forget()

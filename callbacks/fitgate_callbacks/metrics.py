@@ -9,7 +9,7 @@ from typing import Any
 from fitgate._roots import local_root
 from fitgate.store._names import check_run_id
 from fitgate.store._recorder import Recorder
-from fitgate.store._values import check_name, check_seconds, check_step, check_text, to_float
+from fitgate.store._values import check_flag, check_name, check_seconds, check_step, check_text, to_float
 from fitgate_callbacks._evidence import ValidationEvidence
 from fitgate_callbacks._lightning import Callback, LightningModule, Trainer, only_waits
 from fitgate_callbacks._logged import LoggedValues
@@ -29,7 +29,7 @@ class MetricsCallback(Callback):
     value which was not logged again is not recorded again, that the loss `training_step`
     returns is always there as `loss`, and that what another Trainer validates or tests stands where the
     fit ended. What a LearningRateMonitor tells loggers is recorded too, and it needs no
-    other logger. Pass `logger=False` to the Trainer, or its default logger writes a second copy.
+    other logger. A Trainer takes one of these. Pass `logger=False` to the Trainer, or its default logger writes a second copy.
 
     Args:
         dirpath: the store's folder, a local one; made where it is missing.
@@ -81,7 +81,7 @@ class MetricsCallback(Callback):
         self._options = RecordingOptions(
             root=local_root("MetricsCallback: dirpath", dirpath),
             run_name=run_name,
-            tensorboard=tensorboard,
+            tensorboard=check_flag("MetricsCallback: tensorboard", tensorboard),
             flush_every_s=check_seconds("MetricsCallback: flush_every_s", flush_every_s),
             ranks=ranks,
             tags={("validate", ACCURACY): f"{ACCURACY}/validate"} if accuracy else None,

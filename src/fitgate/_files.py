@@ -90,7 +90,11 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
 
 def _replace(path: Path, fill: Callable[[int], object], *, durable: bool) -> None:
     temporary = path.parent / f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        error.filename = str(path)  # nobody has asked for the other
+        raise
     try:
         try:
             fill(handle)

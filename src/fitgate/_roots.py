@@ -22,12 +22,15 @@ def local_root(argument: str, path: object) -> Path:
 
     Raises:
         TypeError: it is no path.
-        ValueError: it is a URL.
+        ValueError: it is a URL, or empty.
     """
     if not isinstance(path, str | os.PathLike):
         message = f"{argument} must be a folder's path, got {type(path).__name__}: {path!r}"
         raise TypeError(message)
     text = os.fspath(path)
+    if not text:
+        message = f"{argument} must be a folder's path, got an empty text; the current folder is '.'"
+        raise ValueError(message)
     if _URL.match(text):
         message = f"{argument} must be a local folder, and {text!r} is a URL; give a folder, such as a mounted one, and copy it afterwards"
         raise ValueError(message)

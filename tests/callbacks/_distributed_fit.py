@@ -4,6 +4,7 @@ Usage: ROOT STRATEGY RANKS [RANK_THAT_DIES | "blocked" | "raises"]. Leaves ROOT/
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -159,6 +160,17 @@ def fails_to_open(root: Path, ranks: Any, unreadable: bool) -> str:  # noqa: FBT
     except Exception as error:  # noqa: BLE001 - to be compared
         return str(error)
     return "fitted"
+
+
+def records_apart(root: Path) -> list[str]:
+    """What is said where each rank has a folder of its own, as on machines that share none."""
+    torch.set_num_threads(1)
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("fitgate").addHandler(handler)
+    _fit("ddp", MetricsCallback(root / os.environ["RANK"], ranks="all"))
+    return said
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fitgate
 from tests._process import run_on_two_ranks, run_script
-from tests.callbacks._distributed_fit import fails_to_open, main
+from tests.callbacks._distributed_fit import fails_to_open, main, records_apart
 
 SCRIPT = Path(__file__).with_name("_distributed_fit.py")
 ALONE = [sys.executable]
@@ -82,6 +82,14 @@ def test_where_one_rank_can_not_record_all_are_told(tmp_path: Path, ranks: str, 
         assert f"MetricsCallback: the store {tmp_path / 'file'} of rank 1 can't be written" in told[0]
     else:
         assert told[0] == "fitted"
+
+
+def test_ranks_that_share_no_folder_are_told(tmp_path: Path) -> None:
+    """Rank 1's files would lie where no run.json is."""
+    rank_0, rank_1 = run_on_two_ranks(records_apart, tmp_path, folder=tmp_path)
+    assert rank_0 == []
+    (told,) = rank_1
+    assert f"rank 1 doesn't find run.json in {tmp_path / '1'}" in told
 
 
 def test_what_another_rank_loses_is_counted_too(tmp_path: Path) -> None:

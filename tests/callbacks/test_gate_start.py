@@ -70,6 +70,23 @@ def test_a_url_is_no_folder(url: Any) -> None:
         fitgate.start_run(url)
 
 
+def test_a_fit_that_can_not_be_judged_is_told_before_it_trains(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A validation of a part of the data, unless that is allowed; a ModelCheckpoint that keeps nothing."""
+    told = "this fit will be an improve, whatever it comes to: limit_val_batches=1: "
+    gate, _ = fit(tmp_path, best(tmp_path), limit_val_batches=1)
+    assert gate.decision is not None
+    assert gate.decision.verdict == "improve"
+    assert told in caplog.text
+    caplog.clear()
+    fit(tmp_path, best(tmp_path), limit_val_batches=1, gate={"allow": ["limit_val_batches"]})
+    assert told not in caplog.text
+    fit(tmp_path, best(tmp_path, save_top_k=0))
+    assert (
+        "this fit will be an improve, whatever it comes to: ModelCheckpoint(monitor='val_acc') saved no checkpoint: save_top_k=0"
+        in caplog.text
+    )
+
+
 @pytest.mark.parametrize("argument", ["dirpath", "model_name"])
 def test_a_wrong_kind_of_argument_is_named(argument: str) -> None:
     """Such as a name that was read from a config without one."""

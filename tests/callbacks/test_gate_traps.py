@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -96,6 +97,28 @@ def test_a_metric_that_is_nan_passes_nothing(tmp_path: Path) -> None:
     verdict, reasons = _verdict(gate)
     assert verdict == "improve"
     assert any("which passes nothing" in reason for reason in reasons)
+
+
+class Ruined(Scripted):
+    """Has a NaN in its weights from the second step on, and a good accuracy: of NaNs `argmax` is 0, a class as good as any."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        with torch.no_grad():
+            next(self.parameters()).view(-1)[0] = NAN
+
+
+@pytest.mark.parametrize("keeper", [True, False], ids=["a checkpoint", "the weights at the end"])
+def test_weights_that_are_not_finite(tmp_path: Path, keeper: bool) -> None:  # noqa: FBT001 - a parameter
+    """They pass no gate, whatever was measured of them; nor when the run is judged again."""
+    callbacks = [best(tmp_path)] if keeper else []
+    gate, _ = fit(tmp_path, *callbacks, module=Ruined((0.9, 0.9, 0.9)), gate={"allow": ["weights_changed"]})
+    verdict, reasons = _verdict(gate)
+    assert verdict == "improve"
+    (reason,) = reasons
+    assert re.match(r"non_finite_weights: \d of 6 parameters, net.0.weight first, hold values", reason)
+    assert published(tmp_path) == []
+    again = judge(latest(tmp_path), ["val_acc >= 0.8"], allow=["weights_changed"])
+    assert again.reasons == reasons
 
 
 def test_early_stopping_that_ends_on_nan(tmp_path: Path) -> None:

@@ -375,6 +375,8 @@ def test_a_store_that_can_not_be_written_is_told_before_training(tmp_path: Path,
         {"run_name": 5},
         {"run_name": "half \ud800"},
         {"dirpath": None},
+        {"dirpath": ""},
+        {"tensorboard": "no"},
     ],
     ids=str,
 )

@@ -8,7 +8,16 @@ from fitgate.store._run_file import FitFacts
 
 __all__ = ["RULES_TO_ALLOW", "check_allow", "ineligible"]
 
-RULES_TO_ALLOW = ("fast_dev_run", "limit_val_batches", "lost_points", "no_step", "non_finite_stop", "ranks_disagree", "weights_changed")
+RULES_TO_ALLOW = (
+    "fast_dev_run",
+    "limit_val_batches",
+    "lost_points",
+    "no_step",
+    "non_finite_stop",
+    "non_finite_weights",
+    "ranks_disagree",
+    "weights_changed",
+)
 """The rules that `allow` can set aside. A fit that was interrupted or failed is never judged."""
 
 
@@ -53,6 +62,7 @@ def ineligible(facts: FitFacts, *, lost_points: int = 0, allow: Sequence[str] = 
         ),
         "no_step": (facts.steps <= 0, "no_step: this fit ran no optimizer step, so it has nothing new to judge"),
         "non_finite_stop": (bool(facts.non_finite_stop), f"non_finite_stop: {facts.non_finite_stop}"),
+        "non_finite_weights": (bool(facts.non_finite_weights), f"non_finite_weights: {facts.non_finite_weights}"),
         "ranks_disagree": (bool(facts.disagreeing), f"ranks_disagree: {facts.disagreeing}"),
         "weights_changed": (bool(facts.weights_changed), f"weights_changed: {facts.weights_changed}"),
         "lost_points": (lost_points > 0, f"lost_points: {lost_points} points could not be written"),

@@ -26,6 +26,9 @@ def margin(decision: Decision) -> float:
         >>> round(fitgate.margin(decision), 3)
         -0.1
     """
+    if not isinstance(decision, Decision):
+        message = f"margin takes a Decision, such as GateCallback.decision after the fit, got {type(decision).__name__}"
+        raise TypeError(message)
     counting = [check for check in decision.checks if not check.waived and not check.threshold.warn]
     margins = [_relative(check) for check in counting]
     ineligible = beside_checks(decision.reasons, (check.reason for check in decision.checks))

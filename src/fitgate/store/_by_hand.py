@@ -19,7 +19,7 @@ from fitgate.store._open import new_run_folder, open_recorder
 from fitgate.store._process_end import PROCESS_END
 from fitgate.store._run_file import State
 from fitgate.store._schema import Record
-from fitgate.store._values import check_name, check_seconds, check_step, check_text, to_float
+from fitgate.store._values import check_flag, check_name, check_seconds, check_step, check_text, to_float
 
 __all__ = ["ManualRun", "start_run"]
 
@@ -61,6 +61,7 @@ def start_run(
     folder = local_root("start_run: root", root)
     if name is not None:
         check_text("start_run: name", name)
+    check_flag("start_run: tensorboard", tensorboard)
     probe(f"start_run: the store {folder}", folder)
     return ManualRun(folder, name=name, hparams=plain_hparams(hparams or {}), tensorboard=tensorboard, flush_every_s=seconds)
 

@@ -155,7 +155,7 @@ class Run:
 
 _WHAT_TO_DO = (
     "Other files of this run and other runs stay readable. To read the rest of this run, move what is damaged out of its metrics folder; "
-    "the points it held are then missing here, but the run's TensorBoard events have them as float32."
+    "the points it held are then missing here; where the run was mirrored to TensorBoard, its events have them as float32."
 )
 
 

@@ -121,6 +121,7 @@ class FitFacts:
         fast_dev_run: it was a trial of the code, not a training.
         limit_val_batches: Lightning's argument as given: a float is a fraction, an int a number of batches.
         non_finite_stop: what stopped on a NaN or an infinity, in its own words, or None.
+        non_finite_weights: which parameters that would ship hold a NaN or an infinity, in words, or None.
         disagreeing: gated metrics whose value differs between the processes of a distributed fit, in words, or None.
         weights_changed: how the weights at the end of fit differ from those that were validated, in words, or None.
         validation: which data it was validated on; None where it wasn't.
@@ -136,6 +137,7 @@ class FitFacts:
     fast_dev_run: bool = False
     limit_val_batches: int | float = 1.0
     non_finite_stop: str | None = None
+    non_finite_weights: str | None = None
     disagreeing: str | None = None
     weights_changed: str | None = None
     validation: ValidationSet | None = None

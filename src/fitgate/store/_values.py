@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from fitgate.store._schema import STAGES, Stage
 
-__all__ = ["check_encodable", "check_name", "check_seconds", "check_stage", "check_step", "check_text", "to_float"]
+__all__ = ["check_encodable", "check_flag", "check_name", "check_seconds", "check_stage", "check_step", "check_text", "to_float"]
 
 _LARGEST_STEP = 2**63 - 1
 
@@ -45,6 +45,18 @@ def check_text(argument: str, text: object) -> str:
         message = f"{argument} must be a text, got {type(text).__name__}: {text!r}"
         raise TypeError(message)
     return _utf8(argument, text)
+
+
+def check_flag(argument: str, flag: object) -> bool:
+    """True or False.
+
+    Raises:
+        TypeError: it is neither: a text such as "no" would count as True.
+    """
+    if not isinstance(flag, bool):
+        message = f"{argument} must be True or False, got {type(flag).__name__}: {flag!r}"
+        raise TypeError(message)
+    return flag
 
 
 def check_stage(stage: object) -> str:
