@@ -27,8 +27,8 @@ class MetricsCallback(Callback):
 
     Names and steps are those of Lightning's own `CSVLogger` at `log_every_n_steps=1`, save that a
     value which was not logged again is not recorded again, that the loss `training_step`
-    returns is always there as `loss`, and that what another Trainer validates or tests stands where the
-    fit ended. What a LearningRateMonitor tells loggers is recorded too, and it needs no
+    returns is always there as `loss` (until the module logs that name itself, if only as an epoch ends), and
+    that what another Trainer validates or tests stands where the fit ended. What a LearningRateMonitor tells loggers is recorded too, and it needs no
     other logger. A Trainer takes one of these. Pass `logger=False` to the Trainer, or its default logger writes a second copy.
 
     Args:

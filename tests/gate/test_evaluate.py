@@ -59,6 +59,12 @@ def test_what_is_no_number_is_refused_with_the_metrics_name(value: object, whose
         evaluate(["acc >= champion"], {"acc": both["the run's"]}, champion={"acc": both["the champion's"]})  # type: ignore[dict-item]
 
 
+def test_a_margin_of_no_decision_is_refused() -> None:
+    """Such as a gate's before its fit."""
+    with pytest.raises(TypeError, match="margin takes a Decision, such as GateCallback.decision after the fit, got NoneType"):
+        margin(None)  # type: ignore[arg-type]  # on purpose
+
+
 def test_metrics_that_are_no_mapping_are_refused() -> None:
     """Such as a list of values in the thresholds' order."""
     with pytest.raises(TypeError, match=r"metrics must be a mapping of names to values, .*, got list: \[0.9\]"):

@@ -15,6 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
+from fitgate._files import replace_bytes
 from fitgate.gate import judge
 from fitgate.store._open import open_recorder
 from fitgate.store._recorder import Recorder
@@ -240,6 +241,14 @@ log(2000)
 recorder.close()
 print(recorder.info.lost_points)
 """
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """And not the one that it would first have been written to."""
+    path = tmp_path / "nowhere" / "report.html"
+    with pytest.raises(FileNotFoundError) as caught:
+        replace_bytes(path, b"")
+    assert caught.value.filename == str(path)
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
