@@ -70,7 +70,7 @@ class NotesReads(pl.Callback):
 
 def _fit(root: Path, place: Callable[[torch.Tensor], torch.Tensor], *extra: Any, **options: Any) -> None:
     callback = MetricsCallback(root, flush_every_s=3600, accuracy=("logits", "target"))
-    trainer = pl.Trainer(**{**QUIET, **options}, logger=False, callbacks=[callback, *extra])
+    trainer = pl.Trainer(**{**QUIET, **options}, logger=False, callbacks=[*extra, callback])
     trainer.fit(LogsMuch(place), loader(), loader(2))
 
 
