@@ -87,7 +87,8 @@ class LoggedValues:
         self._least = 0 if trainer.state.fn == "fit" else self._next_step or 0
         missing = missing_path(trainer)
         if missing is None:
-            self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state))
+            pending = state.get("pending") if trainer.is_global_zero else None  # it is rank 0's
+            self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state), pending=pending)
             self._resumed = state.get("next_step") is not None
         else:
             if not self._warned:
@@ -155,6 +156,7 @@ class LoggedValues:
             if cut_short and tap.is_validating:  # it won't be run again, nor gone on with
                 state["eval_steps"] = dict(self._eval_steps if self._eval_steps_before is None else self._eval_steps_before)
                 state["validation_is_due"] += 1
+            state["pending"] = _guarded(tap.pending, dict[str, float]())
             state["metric_states"] = _guarded(partial(tap.metric_states, cut_short=cut_short), None)
             if self._next_step is not None:
                 state["next_step"] = self._next_step + tap.batch_is_untold

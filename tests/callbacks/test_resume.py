@@ -49,6 +49,7 @@ class SumsUp(Net):
         self.log("mean", loss, on_step=False, on_epoch=True)
         self.log("sum", loss, on_step=False, on_epoch=True, reduce_fx="sum")
         self.log("max", loss, on_step=False, on_epoch=True, reduce_fx="max")
+        self.log("min", loss, on_step=False, on_epoch=True, reduce_fx="min")
         if batch_idx % 2:
             self.log("sometimes", loss, on_step=False, on_epoch=True)
         self.logged(loss)
@@ -292,6 +293,33 @@ def test_a_whole_epochs_value_stands_where_the_checkpoint_lacks_a_part(tmp_path:
             trainer.fit(LogsLate(), loader(BATCHES), ckpt_path=last if last.exists() else None)
     table = fitgate.Store(str(tmp_path / "runs")).latest().metrics(["late_epoch"])
     assert table["value"].to_pylist() == [sum(range(BATCHES)) / BATCHES] * 3
+
+
+class LogsFirsts(Net):
+    """Logs in the first batch of each window of accumulation alone."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx % 3 == 0:
+            self.log("first", float(self.current_epoch * 100 + batch_idx))
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        pass
+
+
+def test_what_was_logged_amid_a_window_of_accumulation_outlives_a_resume(tmp_path: Path) -> None:
+    """The checkpoint is made after four batches of six: loggers are told at the end of the second three."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for stops in ([Stops("on_validation_start", 2, _raise)], []):
+        saves = ModelCheckpoint(tmp_path / "checkpoints", save_last=True)
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "max_epochs": 2, "logger": False, "num_sanity_val_steps": 0}
+        settings |= {"accumulate_grad_batches": 3, "val_check_interval": 4, "check_val_every_n_epoch": None}
+        trainer = pl.Trainer(**settings, callbacks=[*stops, MetricsCallback(tmp_path / "runs"), saves])
+        with pytest.raises(RuntimeError, match="on purpose") if stops else contextlib.nullcontext():
+            trainer.fit(LogsFirsts(), loader(BATCHES), loader(1), ckpt_path=last if last.exists() else None)
+    table = fitgate.Store(str(tmp_path / "runs")).latest().metrics(["first"])
+    assert table["step"].to_pylist() == [0, 1, 2, 3]
+    assert table["value"].to_pylist() == [0.0, 3.0, 100.0, 103.0]
 
 
 class LogsItsEpoch(Net):

@@ -61,7 +61,7 @@ def test_what_is_no_number_is_refused_with_the_metrics_name(value: object, whose
 
 def test_a_margin_of_no_decision_is_refused() -> None:
     """Such as a gate's before its fit."""
-    with pytest.raises(TypeError, match="margin takes a Decision, such as GateCallback.decision after the fit, got NoneType"):
+    with pytest.raises(TypeError, match=r"margin takes a Decision, such as GateCallback.decision after the fit, got NoneType"):
         margin(None)  # type: ignore[arg-type]  # on purpose
 
 

@@ -101,9 +101,17 @@ class LoggerTap:
         listener: who is told.
         sums: of the epoch that a fit goes on with, as `epoch_state` gave them: Lightning forgets what the
             batches before a checkpoint have added to an epoch's mean, and would give the mean of the others.
+        pending: step values of a window of accumulation that the fit goes on amid, as `pending` gave them.
     """
 
-    def __init__(self, trainer: Trainer, listener: Listener, *, sums: Mapping[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        listener: Listener,
+        *,
+        sums: Mapping[str, dict[str, Any]] | None = None,
+        pending: Mapping[str, float] | None = None,
+    ) -> None:
         self._trainer = trainer
         self._listener: Listener | None = listener
         self._connector: Any = trainer._logger_connector  # noqa: SLF001
@@ -112,6 +120,7 @@ class LoggerTap:
         self._train_values = self._values_of(self._epoch_loop._results, step_is_axis=True)  # noqa: SLF001
         self._eval_values: dict[int, StepValues] = {}
         self._sums = dict(sums or {})
+        self._pending = dict(pending or {})
         self._in_step = False
         self._before_validation: dict[str, int] | None = None
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
@@ -159,6 +168,14 @@ class LoggerTap:
         done = self._epoch_loop.val_loop.batch_progress.current.completed
         running = self._trainer.validating and self._trainer.state.fn == "fit"
         return running and (self._before_validation is not None or not done)
+
+    def pending(self) -> dict[str, float]:
+        """Step values that were logged amid a window of accumulation, by name: loggers are told at its end."""
+        if not self._accumulates:
+            return {}
+        with self._train_values.kept():
+            names, values = self._train_values.take()
+        return {**self._pending, **{name: float(value) for name, value in zip(names, values, strict=True)}}
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -293,6 +310,9 @@ class LoggerTap:
             return
         values = self._train_values
         names, taken = values.take()
+        if self._pending:
+            before = {name: value for name, value in self._pending.items() if name not in names}
+            names, taken, self._pending = (*before, *names), [*before.values(), *taken], {}
         axis = values.axis if values.has_axis else None
         listener.train_step(self._epoch_loop._batches_that_stepped, axis, names, taken, values.own_names)  # noqa: SLF001
 
