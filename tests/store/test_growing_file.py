@@ -162,3 +162,28 @@ def test_points_that_a_sealed_file_takes_leave_the_newest_as_it_is(tmp_path: Pat
     assert writer.waiting == 0
     table = duckdb.execute(f"select name, count(*), max(value) filter (step = 3) from '{tmp_path}/*.parquet' group by name order by name")  # noqa: S608 - a path of our own
     assert table.fetchall() == [("acc", len(sealed), 99.0), ("loss", len(newest), 3.0)]
+
+
+@pytest.mark.parametrize(("at_once", "flushes"), [(1, 40), (10, 40), (_STEPS, 20)])
+def test_an_old_footer_with_new_data_is_an_error_or_right(tmp_path: Path, at_once: int, flushes: int) -> None:
+    """As a reader meets it that opens the file twice and finds it replaced: never other values than were there."""
+    writer = SegmentWriter(tmp_path, run_id="r")
+    right = errors = 0
+    before: tuple[pq.FileMetaData, pa.Table] | None = None
+    for flush in range(flushes):
+        steps = range(flush * at_once, (flush + 1) * at_once)
+        writer.write([Record("train", s, s, 0, 1000 * s, _NAMES, [float(s), float(s)]) for s in steps])
+        writer.flush()
+        (path,) = tmp_path.iterdir()
+        if before is not None:
+            metadata, table = before
+            try:
+                found = pq.ParquetFile(path, metadata=metadata).read()
+            except (OSError, pa.ArrowException):
+                errors += 1
+            else:
+                assert found.equals(table)
+                right += 1
+        before = pq.read_metadata(path), pq.read_table(path, partitioning=None)
+    assert right + errors == flushes - 1
+    assert errors if at_once < _STEPS else right
