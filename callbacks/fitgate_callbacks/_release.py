@@ -79,6 +79,7 @@ def judge_and_stage(
         source={"checkpoint": chosen.path, "sha256": sha256},
     )
     run = Store(str(recorder.run_dir.parent)).run(recorder.info.id)
+    run.info = recorder.info  # which run.json does not say where it could not be written
     return prepare(run, settings.thresholds, candidate, settings.model_dir, allow=settings.allow)
 
 

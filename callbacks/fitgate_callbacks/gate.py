@@ -293,7 +293,11 @@ class GateCallback(Callback):
             self._staged = None
         if recorder.info.state == "completed":
             recorder.update(state="deployed" if self.decision.verdict == "deploy" else "improve")
-        write_gate(recorder, self.decision)
+        decision = self.decision
+        if decision.verdict == "deploy":
+            write_gate(recorder, decision)
+        else:  # the fit has ended all the same, and nothing has gone live that could not be told
+            guarded("gate.json", lambda: write_gate(recorder, decision))
         self._conclude(recorder, is_new=is_new)
 
     def _conclude(self, recorder: Recorder, *, is_new: bool = True) -> None:

@@ -1,7 +1,10 @@
 """However a fit ends: what Lightning's loggers have been told is on the disk, and run.json says how it ended."""
 
+import contextlib
 import csv
+import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +18,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger
 
 import fitgate
-from fitgate.callbacks import MetricsCallback
+from fitgate.callbacks import GateCallback, MetricsCallback
 from tests._process import run_function
 from tests.callbacks._fits import QUIET, Net, csv_points, csv_rows, in_order, loader
 
@@ -249,3 +252,33 @@ def test_a_signal_from_outside_at_any_moment(tmp_path: Path, number: signal.Sign
     told = {(name, step) for name, step, _ in csv_points(rows)}
     assert told
     assert told <= {(r["name"], r["step"]) for r in run.metrics().to_pylist()}
+
+
+class FillsUp(pl.Callback):
+    """From the second epoch on no file may grow, as on a full disk."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+
+
+def _fits_on_a_full_disk(root: Path) -> None:
+    gate = GateCallback(["loss <= 100"], dirpath=root / "deploy")
+    trainer = pl.Trainer(**{**QUIET, "max_epochs": 2}, logger=False, callbacks=[MetricsCallback(root / "runs"), gate, FillsUp()])
+    # What is printed goes into files too.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        trainer.fit(Net(), loader(), loader(2))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert gate.decision is not None
+    print(gate.decision.verdict, *gate.decision.reasons, sep="\n")  # noqa: T201 - read by the test
+
+
+def test_a_fit_that_ends_on_a_full_disk_is_an_improve_and_no_error(tmp_path: Path) -> None:
+    """For the points that are lost, though neither run.json nor gate.json can say so."""
+    done = run_function(_fits_on_a_full_disk, tmp_path, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    verdict, *reasons = done.stdout.splitlines()
+    assert verdict == "improve"
+    assert any(reason.startswith("lost_points: ") for reason in reasons)
+    assert not any("has not ended" in reason for reason in reasons)
+    assert not list((tmp_path / "deploy").glob("*/*"))
