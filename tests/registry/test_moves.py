@@ -1,6 +1,7 @@
 """Publish, promote, roll back: what is live, and what is remembered."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ def test_only_whole_versions_go_live(release: Release, model_dir: Path) -> None:
         RegistryError, match=r"version 2, live before this one, is not what was published: model\.bin.*whole are 1, 3: fitgate promote"
     ):
         rollback(model_dir)
+    shutil.move(model_dir / "2", model_dir.parent / "away")
+    with pytest.raises(RegistryError, match=r"version 2, live before this one, is not there any more; whole are 1, 3: fitgate promote"):
+        rollback(model_dir)
+    shutil.move(model_dir.parent / "away", model_dir / "2")
     assert read_current(model_dir).version == 3  # type: ignore[union-attr]
     with pytest.raises(RegistryError, match="has no version 9; it has 1, 2, 3"):
         promote(model_dir, 9)

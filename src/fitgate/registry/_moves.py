@@ -101,12 +101,14 @@ def rollback(model_dir: str | os.PathLike[str], *, why: str = "rolled back by ha
         target = live_before(history)
         if target is None:
             raise RegistryError(_nothing_to_undo(folder, history[-1].version))
-        found = check_version(version_dir(folder, target)) if version_dir(folder, target).is_dir() else [(".", "is missing")]
-        if found:
+        is_there = version_dir(folder, target).is_dir()
+        found = check_version(version_dir(folder, target)) if is_there else []
+        if found or not is_there:
             whole = [n for n in version_numbers(folder) if not check_version(version_dir(folder, n))]
             instead = f"; whole are {', '.join(map(str, whole))}: {typed('promote', folder, whole[-1])}" if whole else ""
             listed = "; ".join(f"{path}: {what}" for path, what in found)
-            message = f"version {target}, live before this one, is not what was published: {listed}{instead}"
+            what = f"is not what was published: {listed}" if is_there else "is not there any more"
+            message = f"version {target}, live before this one, {what}{instead}"
             raise RegistryError(message)
         current = point_to(folder, target, what="rollback", why=why)
         write_config(folder, target)
