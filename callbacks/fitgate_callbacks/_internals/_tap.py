@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -173,15 +173,13 @@ class LoggerTap:
         """Step values that were logged amid a window of accumulation, by name: loggers are told at its end."""
         if not self._accumulates:
             return {}
-        with self._train_values.kept():
+        with self.kept():
             names, values = self._train_values.take()
         return {**self._pending, **{name: float(value) for name, value in zip(names, values, strict=True)}}
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self) -> AbstractContextManager[None]:
         """What is told meanwhile counts as untold."""
-        with self._train_values.kept():
-            yield
+        return self._train_values.kept()
 
     def epoch_state(self) -> dict[str, Any]:
         """For a fit that is resumed from here: the epoch it goes on with, and what that epoch has added up so far.

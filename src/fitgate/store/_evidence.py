@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitgate.errors import StoreError
+from fitgate.store._arrow import empty_table
 from fitgate.store._fit_points import of_fits
 from fitgate.store._remote import segment_paths
 from fitgate.store._run import Run
@@ -81,8 +82,7 @@ def validation_at(run: Run, global_step: int) -> Validation:
     Raises:
         StoreError: a file is damaged; the message names it.
     """
-    tables = list(_tables(run, global_step))
-    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    table = pa.concat_tables([empty_table(SCHEMA), *_tables(run, global_step)])
     attempt = pc.max(table["attempt"]).as_py()
     table = table.filter(pc.field("attempt") == attempt).sort_by([("name", "ascending"), ("step", "ascending")])
     names, steps, values = (table[column].to_numpy() for column in ("name", "step", "value"))
