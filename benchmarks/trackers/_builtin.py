@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.trackers._tracker import Tracker
 
-__all__ = ["BARE", "BUILTIN", "JUDGED", "REFERENCE", "metrics_callback"]
+__all__ = ["BARE", "BUILTIN", "JUDGED", "REFERENCE"]
 
 BARE = "bare fit"
 REFERENCE = "CSVLogger"
@@ -45,7 +45,7 @@ def _count_events(folder: Path) -> int:
     return sum(len(events.Scalars(tag)) for tag in events.Tags()["scalars"] if tag not in ("epoch", "hp_metric"))
 
 
-def metrics_callback(folder: Path, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - MetricsCallback's own
+def _metrics_callback(folder: Path, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - MetricsCallback's own
     """Ours, in the folder."""
     from fitgate.callbacks import MetricsCallback
 
@@ -119,13 +119,13 @@ BUILTIN = (
     Tracker(name=REFERENCE, build=_csv_logger, count=_count_csv, package="pytorch-lightning"),
     Tracker(
         name=JUDGED,
-        build=metrics_callback,
+        build=_metrics_callback,
         count=_count_both,
         package="fitgate",
     ),
     Tracker(
         name="fitgate, Parquet",
-        build=lambda folder: metrics_callback(folder, tensorboard=False),
+        build=lambda folder: _metrics_callback(folder, tensorboard=False),
         count=_count_parquet,
         package="fitgate",
     ),

@@ -19,10 +19,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,13 @@ import torch
 from scipy import stats
 
 from benchmarks.trackers._all import trackers_named
-from benchmarks.trackers._builtin import BARE, JUDGED, REFERENCE, metrics_callback
+from benchmarks.trackers._builtin import BARE, JUDGED, REFERENCE
 from benchmarks.trackers._fit import Batches, run_fit
 from benchmarks.trackers._measure import Sample
 from benchmarks.trackers._round import prepared
 from benchmarks.trackers._tracker import Tracker
+from fitgate.store import _recorder
+from fitgate.store._recorder import pause_s
 
 __all__ = ["IN_TURNS", "main"]
 
@@ -85,8 +87,9 @@ def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
     steps = math.ceil(steps / _CYCLE) * _CYCLE
     short = _CYCLE
     with ExitStack() as folders:
-        _, background_short = _run([_Fit(t, folders, metrics=metrics, steps=short, turns=len(trackers)) for t in trackers], order)
-        fits, background = _run([_Fit(t, folders, metrics=metrics, steps=short + steps, turns=len(trackers)) for t in trackers], order)
+        folders.enter_context(_flushes_of_a_fit_alone(fits=len(trackers)))
+        _, background_short = _run([_Fit(t, folders, metrics=metrics, steps=short) for t in trackers], order)
+        fits, background = _run([_Fit(t, folders, metrics=metrics, steps=short + steps) for t in trackers], order)
         # A slope, as between other fits: what is done once a fit, to open and to close files, cancels.
         background_us = (background - background_short) / steps * 1e6
         bare_us = next(fit for fit in fits if fit.tracker.name == BARE).steps_us
@@ -102,6 +105,13 @@ def _run(fits: list[_Fit], order: random.Random) -> tuple[list[_Fit], float]:
     return fits, _in_background() - before - sum(fit.cpu_s for fit in fits)
 
 
+@contextmanager
+def _flushes_of_a_fit_alone(*, fits: int) -> Iterator[None]:
+    """A second of each fit lasts as many seconds by the clock as there are fits, and so does the pause between two flushes."""
+    with patch.object(_recorder, "pause_s", lambda every_s, took_s: fits * pause_s(every_s, took_s)):
+        yield
+
+
 def _in_background() -> float:
     """CPU seconds of all threads but this one."""
     return time.process_time() - time.thread_time()
@@ -110,15 +120,13 @@ def _in_background() -> float:
 class _Fit(threading.Thread):
     """One fit, which stops after ten steps until it is its turn again."""
 
-    def __init__(self, tracker: Tracker, folders: ExitStack, *, metrics: int, steps: int, turns: int) -> None:
+    def __init__(self, tracker: Tracker, folders: ExitStack, *, metrics: int, steps: int) -> None:
         super().__init__(name=tracker.name)
         self.tracker = tracker
         self.cpu_s = 0.0
         self.is_over = False
         self._metrics, self._steps = metrics, steps
         self._folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="tracker-", ignore_cleanup_errors=True)))
-        # A second of this fit lasts as many seconds by the clock as there are fits: what goes by the clock is told so.
-        self._build = partial(metrics_callback, flush_every_s=float(turns)) if tracker.name == JUDGED else tracker.build
         self._marks_ns: list[int] = []
         self._error: str | None = None
         self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
@@ -133,7 +141,7 @@ class _Fit(threading.Thread):
         """The fit, from building the tracker until everything is on disk."""
         self._turn.acquire()
         try:
-            run_fit(self._steps, self._metrics, self._build(self._folder), batches=self._batches())
+            run_fit(self._steps, self._metrics, self.tracker.build(self._folder), batches=self._batches())
             self.tracker.finish()
         except Exception as error:  # noqa: BLE001 - a row that says so
             self._error = f"{type(error).__name__}: {error}"

@@ -79,7 +79,7 @@ def open_recorder(
         versions: of libraries, for run.json.
         tensorboard: mirror the points as TensorBoard events.
         tags: TensorBoard tags for some (stage, name), where the name alone won't do.
-        flush_every_s: seconds between two background flushes.
+        flush_every_s: seconds between two background flushes, or a little more (`pause_s`).
         fetch: see `Recorder`.
 
     Raises:

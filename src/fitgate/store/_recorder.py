@@ -17,22 +17,38 @@ from fitgate.store._warn import Outage
 from fitgate.store._worker import Job, Worker
 from fitgate.store._writer import MetricWriter
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "pause_s"]
 
 HEARTBEAT_S = 30.0
-# A flush is allowed to be late by so much, so that a very short `flush_every_s` doesn't keep a core busy with writing
-# the newest file again and again; points are promised within `flush_every_s` and one second.
-_MAX_DELAY_S = 0.5
-_REST_PER_WORK = 9.0
+_MOST_DELAY_S = 0.5  # points are promised within `flush_every_s` and one second
+# What flushing may take of a core, as seconds of rest for each of work: half a per cent where up to half of `flush_every_s` more is
+# enough for that, and a tenth at most, so that a very short `flush_every_s` doesn't keep a core busy with writing the newest file again and again.
+_REST_WANTED, _REST_NEEDED = 199.0, 9.0
+
+
+def pause_s(every_s: float, took_s: float) -> float:
+    """How long to wait from one flush to the next: longer where it takes long.
+
+    Args:
+        every_s: what was asked for.
+        took_s: CPU time of the flush before.
+
+    Example:
+        >>> pause_s(1.0, 0.002), pause_s(1.0, 0.007), pause_s(1.0, 0.02)
+        (1.0, 1.393, 1.5)
+    """
+    wanted, needed = min(took_s * _REST_WANTED, every_s * 1.5), took_s * _REST_NEEDED
+    return max(every_s, min(max(wanted, needed), every_s + _MOST_DELAY_S))
 
 
 class Recorder:
     """Takes records from the training loop, and gives them to the writers in the background.
 
     `record` only appends. All writing is the thread's: who asks for a flush waits for it. The thread wakes every
-    `flush_every_s`, and rewrites run.json every 30 s, however seldom it flushes, so that a silent run can be told from a
-    living one. Whatever a writer raises, training goes on: one warning, points wait in memory (a million at most) and are written when the writer can again, and what no
-    reader finds is counted in run.json as `lost_points`. A forked child of the process writes nothing.
+    `flush_every_s`, up to half a second later where flushes take long (`pause_s`), and rewrites run.json every 30 s, however seldom
+    it flushes, so that a silent run can be told from a living one. Whatever a writer raises, training goes on: one warning, points
+    wait in memory (a million at most) and are written when the writer can again, and what no reader finds is counted in run.json as
+    `lost_points`. A forked child of the process writes nothing.
 
     Args:
         run_dir: the run's folder; made here.
@@ -134,8 +150,7 @@ class Recorder:
             started = time.thread_time()
             self._cycle(GuardedWriter.flush, last=False)
             took = time.thread_time() - started
-            rest = min(took * _REST_PER_WORK, self._flush_every_s + _MAX_DELAY_S)
-            self._flush_at = time.monotonic() + max(self._flush_every_s, rest)
+            self._flush_at = time.monotonic() + pause_s(self._flush_every_s, took)
         else:  # run.json has a clock of its own: a run that flushes once an hour is alive too
             self._save_if_due()
             self._tell(last=False)
