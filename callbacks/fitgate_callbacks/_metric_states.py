@@ -6,13 +6,31 @@ One that is persistent is in the module's own state, which Lightning restores, b
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torchmetrics import Metric, MetricCollection
 
-__all__ = ["metric_states", "restore_metric_states", "update_counts"]
+__all__ = ["ObjectState", "kept_states", "metric_states", "object_states", "restore_metric_states", "update_counts"]
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """One torchmetrics object at one instant.
+
+    Attributes:
+        name: its name in the module.
+        part: the object.
+        updates: how often it was updated since its last reset.
+        states: by name, where they are.
+    """
+
+    name: str
+    part: Metric
+    updates: int
+    states: Mapping[str, Any]
 
 
 def update_counts(module: torch.nn.Module) -> dict[str, int]:
@@ -20,27 +38,37 @@ def update_counts(module: torch.nn.Module) -> dict[str, int]:
     return {name: part.update_count for name, part in _metrics(module)}
 
 
-def metric_states(module: torch.nn.Module, *, reset_soon: Container[int], unless: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The states of all torchmetrics objects in a module that have been updated since their last reset.
+def object_states(module: torch.nn.Module) -> list[ObjectState]:
+    """The states of each torchmetrics object in a module; a later update may write to them."""
+    for part in module.modules():
+        if isinstance(part, MetricCollection):
+            # The objects of a compute group share the states of the first, and get them when they are asked for.
+            part.items(keep_base=True, copy_state=False)
+    return [ObjectState(name, part, part.update_count, part.metric_state) for name, part in _metrics(module)]
+
+
+def kept_states(module: torch.nn.Module) -> list[ObjectState]:
+    """Copies of them, on the same device: nothing waits for it. What a list holds is only added to."""
+    return [replace(each, states={key: _kept(state) for key, state in each.states.items()}) for each in object_states(module)]
+
+
+def metric_states(found: Iterable[ObjectState], *, reset_soon: Container[int], unless: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The states of all torchmetrics objects that have been updated since their last reset, as a checkpoint takes them.
 
     Args:
-        module: what holds them.
+        found: as `object_states` gave them.
         reset_soon: identities of those that Lightning will have reset before they are updated again.
         unless: counts as `update_counts` gave them; those that were updated since are left out.
 
     Returns:
         By the object's name in the module: how often it was updated, and copies of its states on the CPU.
     """
-    for part in module.modules():
-        if isinstance(part, MetricCollection):
-            # The objects of a compute group share the states of the first, and get them when they are asked for.
-            part.items(keep_base=True, copy_state=False)
     return {
-        name: {"updates": part.update_count, "states": {key: _copied(state) for key, state in part.metric_state.items()}}
-        for name, part in _metrics(module)
-        if (part.update_count or _is_persistent(part))
-        and id(part) not in reset_soon
-        and (unless is None or unless.get(name) == part.update_count)
+        each.name: {"updates": each.updates, "states": {key: _copied(state) for key, state in each.states.items()}}
+        for each in found
+        if (each.updates or _is_persistent(each.part))
+        and id(each.part) not in reset_soon
+        and (unless is None or unless.get(each.name) == each.updates)
     }
 
 
@@ -65,7 +93,13 @@ def _is_persistent(part: Metric) -> bool:
     return any(part._persistent.values())  # noqa: SLF001 - there is no public way
 
 
-def _copied(state: Any) -> Any:  # noqa: ANN401 - a tensor, a list of them, or what a metric keeps in a list
+def _kept(state: Any) -> Any:  # noqa: ANN401 - a tensor, a list of them, or what a metric keeps in a list
+    if isinstance(state, list):
+        return list(state)
+    return state.detach().clone() if isinstance(state, torch.Tensor) else copy.deepcopy(state)
+
+
+def _copied(state: Any) -> Any:  # noqa: ANN401 - likewise
     if isinstance(state, list):
         return [_copied(item) for item in state]
     return state.detach().cpu().clone() if isinstance(state, torch.Tensor) else copy.deepcopy(state)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import OnExceptionCheckpoint
+from torchmetrics import MeanMetric
 
 import fitgate_callbacks
 from fitgate.callbacks import MetricsCallback
@@ -44,6 +46,7 @@ class LogsMuch(Net):
     def __init__(self, place: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.place = place
+        self.mean = MeanMetric()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return [self.place(part) for part in batch]
@@ -53,6 +56,8 @@ class LogsMuch(Net):
         loss = torch.nn.functional.cross_entropy(logits, batch[1])
         self.log("bar", loss, prog_bar=True, on_step=True, on_epoch=True)
         self.log("plain", loss * 2)
+        self.mean(loss)
+        self.log("mean", self.mean, on_step=False, on_epoch=True)
         return {"loss": loss, "logits": logits, "target": batch[1]}
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
@@ -74,11 +79,13 @@ def _fit(root: Path, place: Callable[[torch.Tensor], torch.Tensor], *extra: Any,
     trainer.fit(LogsMuch(place), loader(), loader(2))
 
 
-def test_nothing_is_read_before_a_flush(tmp_path: Path) -> None:
+@pytest.mark.parametrize("saves", [False, True], ids=["", "OnExceptionCheckpoint"])
+def test_nothing_is_read_before_a_flush(tmp_path: Path, *, saves: bool) -> None:
     """Values that are not on the CPU wait as tensors; fetched together at the end they are what a fit on the CPU records."""
     Remote.reads.clear()
     notes = NotesReads()
-    _fit(tmp_path / "remote", lambda tensor: tensor.as_subclass(Remote), notes)
+    keeps = [OnExceptionCheckpoint(tmp_path)] if saves else []
+    _fit(tmp_path / "remote", lambda tensor: tensor.as_subclass(Remote), notes, *keeps, enable_checkpointing=saves)
     assert notes.until_here == []
     assert "tolist" in Remote.reads  # the flush at the end: so reading is noticed
     _fit(tmp_path / "cpu", lambda tensor: tensor)

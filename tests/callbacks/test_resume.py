@@ -145,6 +145,10 @@ ON_EXCEPTION: dict[str, Any] = {"every_n_train_steps": 1000, "save_on_exception"
         (ON_EXCEPTION, ("on_train_batch_start", 9), {}),
         (ON_EXCEPTION, ("on_train_batch_end", 9), {}),
         (ON_EXCEPTION, ("on_train_batch_end", 5), {}),
+        (ON_EXCEPTION, ("on_before_backward", 3), {}),
+        (ON_EXCEPTION, ("on_after_backward", 7), {}),
+        (ON_EXCEPTION, ("on_before_zero_grad", 12), {}),
+        (ON_EXCEPTION, ("on_before_optimizer_step", 11), {"val_check_interval": 3}),
     ],
     ids=str,
 )
@@ -424,18 +428,19 @@ class Unruly(MeanMetric):
         raise RuntimeError(message)
 
 
+@pytest.mark.parametrize("keep", [EACH_SECOND_STEP, {**EACH_SECOND_STEP, "save_on_exception": True}], ids=str)
 def test_what_cannot_be_kept_or_read_stops_no_fit(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, keep: dict[str, Any]
 ) -> None:
     """A metric that won't give its states keeps no checkpoint from being saved, a damaged file no fit from going on; each is said."""
     monkeypatch.setattr("tests.callbacks.test_resume.MeanMetric", Unruly)
     with pytest.raises(RuntimeError, match="on purpose"):
-        _fit(tmp_path, Stops("on_train_batch_start", 9, _raise), keep=EACH_SECOND_STEP)
+        _fit(tmp_path, Stops("on_train_batch_start", 9, _raise), keep=keep)
     assert "no states today" in caplog.text
     monkeypatch.undo()
     (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
     (segment,) = Path(run.path).glob("metrics/*.parquet")
     segment.write_bytes(segment.read_bytes()[:-20])
-    _fit(tmp_path, keep=EACH_SECOND_STEP, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    _fit(tmp_path, keep=keep, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert "can't be read" in caplog.text
     assert fitgate.Store(str(tmp_path / "runs")).latest().state == "completed"

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 
-__all__ = ["finished", "go_on_summing", "running_sums", "unfinished"]
+__all__ = ["Sums", "finished", "go_on_summing", "running_sums", "sums_of", "unfinished"]
+
+Sums = Mapping[str, tuple[Any, torch.Tensor | None]]
 
 
 def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
@@ -27,27 +29,39 @@ def running_sums(trainer: Trainer) -> list[tuple[str, torch.Tensor, torch.Tensor
         return []
 
 
-def unfinished(results: Any, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection
+def sums_of(results: Any) -> Sums:  # noqa: ANN401 - Lightning's private collection
+    """By key, of what has been logged for the epoch: the value so far and its weight, if any, or the torchmetrics object that knows.
+
+    The tensors are never written to: each log makes new ones.
+    """
+    return {
+        key: (metric.value, getattr(metric, "cumulated_batch_size", None))
+        for key, metric in results.items()
+        if metric.meta.on_epoch and not metric.has_reset
+    }
+
+
+def unfinished(results: Any, sums: Sums, *, alone: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - Lightning's private collection
     """By key, what each value that is due at the end of the epoch has come to so far, or the torchmetrics object that knows.
 
     What `on_train_start` logs is logged again on a resume. Sums that ranks will put together are not one rank's to keep.
+
+    Args:
+        results: the collection.
+        sums: what it had summed up at the instant that counts, as `sums_of` gave it.
+        alone: there are no other ranks.
     """
     found = {}
-    for key, metric in results.items():
+    for key, (value, weight) in sums.items():
+        metric = results[key]
         meta = metric.meta
-        if (
-            not meta.on_epoch
-            or not meta.logger
-            or metric.has_reset
-            or key.startswith("on_train_start.")
-            or not (alone or not meta.sync.should)
-        ):
+        if not meta.logger or key.startswith("on_train_start.") or not (alone or not meta.sync.should):
             continue
         entry = found[key] = {"name": results._forked_name(metric, False)[1]}  # noqa: SLF001, FBT003 - Lightning's signature
         if not metric.is_tensor:
             entry["object"] = meta.metric_attribute
         else:
-            entry |= {"value": metric.value, "weight": getattr(metric, "cumulated_batch_size", None)}
+            entry |= {"value": value, "weight": weight}
     return found
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
 from pytorch_lightning import Trainer
 
-from fitgate_callbacks._internals._epoch_sums import finished, go_on_summing, unfinished
+from fitgate_callbacks._internals._epoch_sums import Sums, finished, go_on_summing, sums_of, unfinished
 from fitgate_callbacks._internals._step_values import StepValues, axis_of
-from fitgate_callbacks._metric_states import metric_states, update_counts
+from fitgate_callbacks._metric_states import ObjectState, kept_states, metric_states, object_states, update_counts
 from fitgate_callbacks._values import number_or_tensor
 
 __all__ = ["Listener", "LoggerTap", "end_of_fit_checkpoint", "last_saved_steps", "missing_path"]
 
 _PATHS = (
+    "_logger_connector.on_batch_start",
     "_logger_connector.update_train_step_metrics",
     "_logger_connector.update_eval_step_metrics",
     "_logger_connector.log_metrics",
@@ -91,6 +92,12 @@ def last_saved_steps(trainer: Trainer) -> set[int]:
     return {step for step in steps if isinstance(step, int)}
 
 
+def _saves_amid_batches(callback: object) -> bool:
+    """Whether it makes checkpoints when something is raised: a fit then goes on with the batch that was in hand."""
+    kinds = {kind.__name__ for kind in type(callback).__mro__}
+    return "OnExceptionCheckpoint" in kinds or bool(getattr(callback, "save_on_exception", False))
+
+
 class LoggerTap:
     """Tells a listener what Lightning's loggers would be told at `log_every_n_steps=1`.
 
@@ -123,8 +130,11 @@ class LoggerTap:
         self._pending = dict(pending or {})
         self._in_step = False
         self._before_validation: dict[str, int] | None = None
+        self._before_batch: tuple[Sums, list[ObjectState]] | None = None
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
+        if any(_saves_amid_batches(callback) for callback in trainer.checkpoint_callbacks):
+            self._look_before_each_batch()
 
     @property
     def step(self) -> int:
@@ -184,31 +194,33 @@ class LoggerTap:
     def epoch_state(self) -> dict[str, Any]:
         """For a fit that is resumed from here: the epoch it goes on with, and what that epoch has added up so far.
 
-        Amid a batch it has added up nothing that could be kept: the batch will be run again. A validation that
-        follows the batch in hand is due, but will be left out.
+        The batch in hand, if any, will be run again: what it has added is left out where that is known, which takes a look at
+        the beginning of each batch, and all that the epoch has summed up where it is not. A validation that follows the batch
+        in hand is due, but will be left out.
         """
-        current, results = self._epoch_loop.batch_progress.current, self._epoch_loop._results  # noqa: SLF001
-        sums: dict[str, dict[str, Any]] = {}
-        if not self._epoch_is_over and current.started <= current.processed:
-            go_on_summing(results, self._sums)
-            sums = {**self._sums, **unfinished(results, alone=self._trainer.world_size == 1)}
+        results, sums = self._epoch_loop._results, dict[str, dict[str, Any]]()  # noqa: SLF001
+        so_far = self._before_batch[0] if self._is_amid_batch and self._before_batch else sums_of(results)
+        if not self._epoch_is_over and not self._is_unknown:
+            if not self._is_amid_batch:
+                go_on_summing(results, self._sums)
+            sums = {**unfinished(results, so_far, alone=self._trainer.world_size == 1), **self._sums}
         due = self.batch_is_untold and self._epoch_loop._should_check_val_fx(self._trainer.fit_loop._data_fetcher)  # noqa: SLF001
         return {"epoch": self._trainer.current_epoch + self._epoch_is_over, "validation_is_due": int(due), "sums": sums}
 
     def metric_states(self, *, cut_short: bool = False) -> dict[str, Any] | None:
-        """The states of the module's torchmetrics objects; None amid a batch, and where each rank has its own.
+        """The states of the module's torchmetrics objects; None where they are not known, and where each rank has its own.
 
         Args:
             cut_short: something was raised. Then hooks of the module may have been left out that reset an object of its own: of an
                 epoch that is over none is known, nor of a validation those that it has updated. A resume goes on behind both.
         """
-        current = self._epoch_loop.batch_progress.current
-        if current.started > current.processed or self._trainer.world_size > 1 or (cut_short and self._epoch_is_over):
+        if self._is_unknown or self._trainer.world_size > 1 or (cut_short and self._epoch_is_over):
             return None
+        states = self._before_batch[1] if self._is_amid_batch and self._before_batch else object_states(self._trainer.lightning_module)
         unless = self._before_validation if cut_short else None
         reset = [self._epoch_loop.val_loop._results, *([self._epoch_loop._results] if self._epoch_is_over else [])]  # noqa: SLF001
         objects = {id(metric.value) for results in reset for metric in results.values() if not metric.is_tensor}
-        return metric_states(self._trainer.lightning_module, reset_soon=objects, unless=unless)
+        return metric_states(states, reset_soon=objects, unless=unless)
 
     def start_validation(self) -> None:
         """A validation begins."""
@@ -217,6 +229,18 @@ class LoggerTap:
     def end_validation(self) -> None:
         """It has ended, and all hooks of the module with it."""
         self._before_validation = None
+
+    @property
+    def _is_amid_batch(self) -> bool:
+        """Whether a batch has begun that a resumed fit will run again."""
+        current = self._epoch_loop.batch_progress.current
+        return bool(current.ready > current.processed)
+
+    @property
+    def _is_unknown(self) -> bool:
+        """Whether the batch in hand may have added something, and nobody has looked at what was there before."""
+        current = self._epoch_loop.batch_progress.current
+        return self._before_batch is None and bool(current.started > current.processed)
 
     @property
     def _epoch_is_over(self) -> bool:
@@ -285,6 +309,18 @@ class LoggerTap:
         self._set(connector, "log_metrics", log_metrics)
         self._set(automatic, "run", run_automatically)
         self._set(manual, "run", run_manually)
+
+    def _look_before_each_batch(self) -> None:
+        batch_start = self._connector.on_batch_start
+
+        def on_batch_start(*args: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's own
+            if self._trainer.training:
+                self._before_batch = None
+                with suppress(Exception):  # of a metric that won't give its states: a checkpoint will say so
+                    self._before_batch = sums_of(self._epoch_loop._results), kept_states(self._trainer.lightning_module)  # noqa: SLF001
+            batch_start(*args, **options)
+
+        self._set(self._connector, "on_batch_start", on_batch_start)
 
     def _values_of(self, results: Any, *, step_is_axis: bool = False) -> StepValues:  # noqa: ANN401 - Lightning's private class
         values, reset = StepValues(results, step_is_axis=step_is_axis), results.reset
