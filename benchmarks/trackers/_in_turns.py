@@ -38,7 +38,7 @@ from benchmarks.trackers._tracker import Tracker
 from fitgate.store import _recorder
 from fitgate.store._recorder import pause_s
 
-__all__ = ["IN_TURNS", "main"]
+__all__ = ["IN_TURNS", "above", "main"]
 
 IN_TURNS = (BARE, REFERENCE, JUDGED)
 """Those that are compared. No more than one may have threads in the background, or nobody could tell whose they are."""
@@ -94,6 +94,20 @@ def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
         background_us = (background - background_short) / steps * 1e6
         bare_us = next(fit for fit in fits if fit.tracker.name == BARE).steps_us
         return [fit.sample(bare_us, background_us if fit.tracker.name == JUDGED else 0.0) for fit in fits]
+
+
+def above(steps_us: npt.NDArray[np.float64], bare_us: npt.NDArray[np.float64]) -> float:
+    """What a step takes more than a bare one, as a mean over all that is done once in a cycle.
+
+    Args:
+        steps_us: of the fit, shape (cycles, steps of a cycle).
+        bare_us: those of the bare fit that ran beside them.
+
+    Example:
+        >>> above(np.array([[12.0, 30.0], [22.0, 40.0], [12.0, 30.0]]), np.array([[10.0, 10.0], [20.0, 20.0], [10.0, 10.0]]))
+        11.0
+    """
+    return float(stats.trim_mean(steps_us - bare_us, _TRIMMED, axis=0).mean())
 
 
 def _run(fits: list[_Fit], order: random.Random) -> tuple[list[_Fit], float]:
@@ -164,8 +178,8 @@ class _Fit(threading.Thread):
         error = self._error or self.tracker.shortfall(self._folder, self._steps * self._metrics)
         if error is not None:
             return Sample(tracker=self.tracker.name, metrics=self._metrics, error=error)
-        above = float(stats.trim_mean(self.steps_us - bare_us, _TRIMMED, axis=0).mean())
-        return Sample(tracker=self.tracker.name, metrics=self._metrics, cpu_us=float(np.median(bare_us)) + above + background_us)
+        cpu_us = float(np.median(bare_us)) + above(self.steps_us, bare_us) + background_us
+        return Sample(tracker=self.tracker.name, metrics=self._metrics, cpu_us=cpu_us)
 
     def _batches(self) -> type[Batches]:
         marks, turn, done = self._marks_ns, self._turn, self._done

@@ -13,6 +13,7 @@ from benchmarks.trackers import _measure
 from benchmarks.trackers._all import choose
 from benchmarks.trackers._builtin import BARE, BUILTIN, JUDGED, REFERENCE
 from benchmarks.trackers._figures import Row, rows
+from benchmarks.trackers._in_turns import above
 from benchmarks.trackers._measure import Sample, measure
 from benchmarks.trackers._table import table
 from benchmarks.trackers._tracker import Tracker
@@ -115,6 +116,32 @@ def test_once_a_fit_is_taken_off_and_the_end_of_fit_counts(monkeypatch: pytest.M
     assert sample.wall_us == pytest.approx(1500)
     assert sample.wall_once_ms == pytest.approx(1000)
     assert done == [100, 100, 1100]
+
+
+def test_what_is_done_once_in_a_cycle_counts_in_turns_and_what_the_machine_does_now_and_then_does_not() -> None:
+    """30 µs at each step and 5,000 once in a hundred, under noise and drift that both fits share and interruptions that they don't."""
+    random = np.random.default_rng(0)
+    shared = 2000 + 200 * random.standard_normal((40, 100)).cumsum(axis=0)
+    bare, own = (shared + 5 * random.standard_normal(shared.shape) for _ in range(2))
+    own += 30
+    own[:, 70] += 5000
+    for fit in (bare, own):
+        fit[random.random(fit.shape) < 0.01] += 100_000
+    assert above(own, bare) == pytest.approx(30 + 5000 / 100, abs=1)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(300)
+def test_fits_in_turns_lose_no_points(tmp_path: Path) -> None:
+    """The three run beside each other in one process; each leaves all its points, and a step of each has its time."""
+    figures = tmp_path / "figures.json"
+    options = ["--in-turns", "--repeats", "1", "--steps", "100", "--metrics", "2", "--json", str(figures)]
+    done = run_module("benchmarks.trackers", *options, folder=ROOT, timeout_s=250)
+    assert done.returncode == 0, done.stderr
+    (samples,) = json.loads(figures.read_text())["rounds"]
+    assert [sample["tracker"] for sample in samples] == [BARE, REFERENCE, JUDGED]
+    assert [sample["error"] for sample in samples] == [None] * 3
+    assert all(math.isfinite(sample["cpu_us"]) for sample in samples)
 
 
 def test_a_tracker_that_drops_points_gets_no_figures() -> None:

@@ -7,18 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import duckdb
 import lightning.pytorch
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
+from polars import read_parquet
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from fitgate.store import SCHEMA
 from fitgate.tensorboard.rebuild import rebuild_events
 from fitgate_callbacks._internals import missing_path
-from tests.callbacks._fits import BATCHES, QUIET, Net, OtherNet, loader, stored_points
+from tests.callbacks._fits import BATCHES, QUIET, Net, OtherNet, Point, csv_points, csv_rows, loader, stored_points
 
 
 class Scores(Net):
@@ -50,6 +56,55 @@ def test_tensorboard_reads_back_the_parquet_points(tmp_path: Path) -> None:
     mirrored = [(tag, e.step, e.value) for tag in events.Tags()["scalars"] for e in events.Scalars(tag)]
     assert sorted(mirrored) == sorted((n, s, torch.tensor(v, dtype=torch.float32).item()) for n, s, v in stored_points(tmp_path))
     assert len(mirrored) > 2 * BATCHES
+
+
+class LogsItsLoss(Net):
+    """Logs what it returns, so that Lightning's loggers have every point."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        self.log("loss", loss)
+        return loss
+
+
+class ReadsAmidFit(pl.Callback):
+    """Asks for something in the second epoch."""
+
+    def __init__(self, read: Callable[[], Any]) -> None:
+        self._read = read
+        self.found: Any = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 1 and batch_idx == BATCHES // 2:
+            self.found = self._read()
+
+
+def test_every_reader_has_the_same_table_during_a_fit_and_after_it(tmp_path: Path) -> None:
+    """pyarrow, DuckDB, Polars and pandas over the documented glob: all that CSVLogger has been told."""
+    logger, metrics = CSVLogger(tmp_path / "csv"), MetricsCallback(tmp_path / "runs")
+    glob = f"{tmp_path}/runs/*/metrics/*.parquet"
+
+    def read() -> tuple[list[Point], list[Any]]:
+        logger.save()
+        metrics.flush()
+        paths = sorted((tmp_path / "runs").glob("*/metrics/*.parquet"))
+        tables: dict[str, Any] = {
+            "pyarrow": ds.dataset(list(map(str, paths))).to_table(),
+            "DuckDB": duckdb.connect().execute(f"select * from read_parquet('{glob}')").to_arrow_table(),  # noqa: S608
+            "Polars": read_parquet(glob).to_arrow(),
+            "pandas": pa.Table.from_pandas(pd.concat(map(pd.read_parquet, paths)), preserve_index=False),
+        }
+        rows = {reader: sorted(tuple(row.values()) for row in table.cast(SCHEMA).to_pylist()) for reader, table in tables.items()}
+        for found in rows.values():
+            assert found == rows["pyarrow"]
+        return csv_points(csv_rows(logger)), [dict(zip(SCHEMA.names, row, strict=True)) for row in rows["pyarrow"]]
+
+    amid = ReadsAmidFit(read)
+    trainer = pl.Trainer(**QUIET, logger=logger, log_every_n_steps=1, callbacks=[amid, metrics])
+    trainer.fit(LogsItsLoss(), loader(), loader(2))
+    for told, rows in (amid.found, read()):
+        assert sorted((row["name"], row["step"], row["value"]) for row in rows) == sorted(told)
+    assert len(amid.found[0]) < len(told)
 
 
 class SameName(Net):
