@@ -201,8 +201,7 @@ class LoggedValues:
         if not self._left_out or self._trainer is None:
             return
         passes, self._left_out = self._left_out, 0
-        batches = self._trainer.num_val_batches
-        for i, count in enumerate(batches if isinstance(batches, list) else [batches]):
+        for i, count in enumerate(self._trainer.num_val_batches):
             seen = int(count) * passes if math.isfinite(count) else 0
             self._eval_steps[f"validate/{i}"] = self._eval_steps.get(f"validate/{i}", 0) + seen
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from fitgate.callbacks import MetricsCallback
@@ -103,19 +104,11 @@ class Blocks(pl.Callback):
             (self._ours.run_dir / "metrics" / "a000-r001-000000.parquet").mkdir(parents=True)
 
 
-def _fit(strategy: str, *callbacks: pl.Callback) -> pl.Trainer:
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=2,
-        strategy=strategy,
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    )
-    trainer.fit(Ranked(), _loader(), _loader())
+def _fit(strategy: str, *callbacks: pl.Callback, ckpt_path: Path | None = None, **options: Any) -> pl.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    settings: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "strategy": strategy, "max_epochs": 2, **quiet, **options}
+    trainer = pl.Trainer(**settings, callbacks=list(callbacks))
+    trainer.fit(Ranked(), _loader(), _loader(), ckpt_path=ckpt_path)
     return trainer
 
 
@@ -160,6 +153,16 @@ def fails_to_open(root: Path, ranks: Any, unreadable: bool) -> str:  # noqa: FBT
     except Exception as error:  # noqa: BLE001 - to be compared
         return str(error)
     return "fitted"
+
+
+def goes_on_amid_an_epoch(root: Path) -> float:
+    """What the second epoch's synced value is to the callbacks of a fit that was ended after one batch of it, and gone on with."""
+    torch.set_num_threads(1)
+    options: dict[str, Any] = {"enable_checkpointing": True, "val_check_interval": 1}
+    for ckpt_path, steps in ((None, 4), (root / "last.ckpt", -1)):
+        saves = ModelCheckpoint(root, save_last=True, save_on_train_epoch_end=False)
+        trainer = _fit("ddp", MetricsCallback(root / "runs"), saves, ckpt_path=ckpt_path, max_steps=steps, **options)
+    return float(trainer.callback_metrics["synced"])
 
 
 def records_apart(root: Path) -> list[str]:

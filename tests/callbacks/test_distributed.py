@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fitgate
 from tests._process import run_on_two_ranks, run_script
-from tests.callbacks._distributed_fit import fails_to_open, main, records_apart
+from tests.callbacks._distributed_fit import fails_to_open, goes_on_amid_an_epoch, main, records_apart
 
 SCRIPT = Path(__file__).with_name("_distributed_fit.py")
 ALONE = [sys.executable]
@@ -101,6 +101,12 @@ def test_what_another_rank_loses_is_counted_too(tmp_path: Path) -> None:
     alone = run.metrics().num_rows
     assert run.metrics(rank=1).num_rows == 0
     assert run.info.lost_points == alone, "each rank has the same number of points"
+
+
+def test_an_average_over_ranks_is_of_both_alike_after_a_resume(tmp_path: Path) -> None:
+    """The checkpoint is rank 0's: it holds nothing of what ranks put together at the end of the epoch, else rank 0 would weigh more."""
+    assert list(run_on_two_ranks(goes_on_amid_an_epoch, tmp_path, folder=tmp_path)) == [0.5, 0.5]
+    assert set(_only_run(tmp_path).metrics(["synced"])["value"].to_pylist()) == {0.5}
 
 
 @pytest.mark.stress

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
@@ -324,6 +324,119 @@ def test_what_was_logged_amid_a_window_of_accumulation_outlives_a_resume(tmp_pat
     table = fitgate.Store(str(tmp_path / "runs")).latest().metrics(["first"])
     assert table["step"].to_pylist() == [0, 1, 2, 3]
     assert table["value"].to_pylist() == [0.0, 3.0, 100.0, 103.0]
+
+
+def _run_of(
+    folder: Path, module: Callable[[], Net], stop: Stops | None = None, *extra: Any, keep: dict[str, Any], val: Any = None, **options: Any
+) -> fitgate.Run:
+    """A fit of two epochs, cut short by an error and gone on with where there is a `stop`."""
+    last = folder / "checkpoints" / "last.ckpt"
+    for stops in [[stop], []] if stop else [[]]:
+        saves = ModelCheckpoint(folder / "checkpoints", save_last=True, **keep)
+        settings = {**QUIET, "enable_checkpointing": True, "logger": False, **options}
+        trainer = pl.Trainer(**settings, callbacks=[*extra, *stops, MetricsCallback(folder / "runs"), saves])
+        with pytest.raises(RuntimeError, match="on purpose") if stops else contextlib.nullcontext():
+            trainer.fit(module(), _same_batches(), val or loader(2), ckpt_path=last if last.exists() else None, weights_only=True)
+    (run,) = fitgate.Store(str(folder / "runs")).runs()
+    return run
+
+
+def _points(run: fitgate.Run) -> list[Any]:
+    return [(row["stage"], row["name"], row["step"], row["epoch"], row["value"]) for row in run.metrics().to_pylist()]
+
+
+def _whole_and_resumed(root: Path, module: Callable[[], Net], stop: tuple[str, int], *extra: Any, **options: Any) -> list[list[Any]]:
+    """The points of a fit that never stopped, and of one that was."""
+    fits = (("whole", None), ("resumed", Stops(*stop, _raise)))
+    return [_points(_run_of(root / name, module, stops, *extra, **options)) for name, stops in fits]
+
+
+class LogsInEachHook(Net):
+    """Logs values that follow from the batch: before it, in it and after it."""
+
+    def on_train_epoch_start(self) -> None:
+        self.log("epoch_start", 1.0 + self.current_epoch)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("both", float(batch_idx), on_step=True, on_epoch=True)
+        self.log("weighted", float(batch_idx), on_step=False, on_epoch=True, batch_size=1 + batch_idx)
+        self.log("sum", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="sum")
+        self.log("least", float(BATCHES - batch_idx), on_step=False, on_epoch=True, reduce_fx="min")
+        return self.loss(batch)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            self.log("once", 2.0, on_step=False, on_epoch=True)
+
+
+class LogsBefore(pl.Callback):
+    """Logs as a batch begins."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        pl_module.log("before", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="sum")
+
+
+@pytest.mark.parametrize("stop", [("on_train_batch_start", 10), ("on_before_backward", 10), ("on_before_optimizer_step", 7)], ids=str)
+def test_a_batch_that_an_error_cuts_short_counts_once_in_its_epoch(tmp_path: Path, stop: tuple[str, int]) -> None:
+    """It is run again, on the sums of the batches before it."""
+    whole, resumed = _whole_and_resumed(tmp_path, LogsInEachHook, stop, LogsBefore(), keep=ON_EXCEPTION)
+    assert resumed == whole
+
+
+class OfItsUpdates(Metric):
+    """The mean of its updates, which torchmetrics works out from how many there were."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("mean", torch.tensor(0.0), dist_reduce_fx="mean")
+
+    def update(self, value: float) -> None:
+        self.mean = torch.tensor(value)
+
+    def compute(self) -> Any:
+        return self.mean
+
+
+class CountsUpdates(Net):
+    """Logs such an object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_updates = OfItsUpdates()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.of_updates(float(batch_idx))
+        self.log("of_updates", self.of_updates, on_step=False, on_epoch=True)
+        return self.loss(batch)
+
+
+class LogsAsItBegins(Net):
+    """Logs once in a fit, for the first epoch."""
+
+    def on_train_start(self) -> None:
+        self.log("begun", 1.0, reduce_fx="sum")
+
+
+@pytest.mark.parametrize("module", [CountsUpdates, LogsAsItBegins])
+def test_a_resumed_epoch_counts_nothing_twice(tmp_path: Path, module: type[Net]) -> None:
+    """Neither the updates of a torchmetrics object, as one more or less, nor what is logged again as training begins."""
+    whole, resumed = _whole_and_resumed(tmp_path, module, ("on_train_batch_start", 5), keep=EACH_SECOND_STEP)
+    assert resumed == whole
+    assert {"of_updates", "begun"} & {point[1] for point in whole}
+
+
+def test_a_validation_that_is_left_out_is_counted_for_each_of_its_loaders(tmp_path: Path) -> None:
+    """Lightning goes on behind one that was cut short: later ones have the steps that they have in a fit that never stopped."""
+    options = {"num_sanity_val_steps": 0, "val_check_interval": 2, "val": [loader(2), loader(3)]}
+    whole, resumed = _whole_and_resumed(tmp_path, Net, ("on_validation_start", 1), keep=ON_EXCEPTION, **options)
+    left_out = [point for point in whole if point not in resumed]
+    assert sorted(point[1:3] for point in left_out if "step" in point[1]) == [
+        *(("val_loss_step/dataloader_idx_0", step) for step in range(2)),
+        *(("val_loss_step/dataloader_idx_1", step) for step in range(3)),
+    ]
+    assert not [point for point in resumed if point not in whole]
 
 
 class LogsItsEpoch(Net):

@@ -122,6 +122,34 @@ def test_a_mirror_that_fails_hurts_neither_the_points_nor_the_run(tmp_path: Path
     assert ["no stamps" in warning for warning in _warnings(caplog)] == [True, True]
 
 
+def test_a_mirror_that_fails_again_is_told_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A first failure may be that of a disk that is about to fail the points too, and is told only if nothing comes after it."""
+    recorder = _recorder(tmp_path / "r", Broken(ValueError("no stamps")), flush_every_s=NEVER_S)
+    told = []
+    for step in range(3):
+        recorder.record(_record(step))
+        recorder.flush()
+        told.append(len(_warnings(caplog)))
+    recorder.close()
+    assert told == [0, 1, 1]
+
+
+def test_an_outage_that_reaches_a_mirror_first_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It says that points wait, and not that Parquet has them all."""
+    full = OSError(28, "No space left on device")
+    truth, mirror = Broken(None), Broken(full)
+    recorder = Recorder(tmp_path / "r", _info(), [truth, mirror], flush_every_s=NEVER_S)
+    for step, error in enumerate([None, full, full, None]):
+        truth.error = error
+        mirror.error = full if step < 3 else None
+        recorder.record(_record(step))
+        recorder.flush()
+    recorder.close()
+    (warning,) = _warnings(caplog)
+    assert "points wait in memory" in warning
+    assert truth.points == mirror.points == 4
+
+
 def test_what_can_not_be_written_at_the_end_is_counted_in_run_json(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The last flush fails: run.json has the number, the one warning too."""
     recorder = Recorder(tmp_path / "r", _info(), [Broken(OSError("gone"))], flush_every_s=NEVER_S)
