@@ -48,8 +48,8 @@ _WARM_UP_STEPS = 100
 _TURN = 10
 # After so many steps a logger has done all that it does: CSVLogger writes its file once in a hundred. The first so many are left out.
 _CYCLE = 100
-# Of the differences at one place of the cycle, this part is left out on either side: steps that the machine held up.
-_TRIMMED = 0.1
+# Of the differences at one place of the cycle, this part is left out on either side: steps that the machine held up, of which a shared one has many.
+_TRIMMED = 0.25
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -21,9 +21,9 @@ __all__ = ["Recorder", "pause_s"]
 
 HEARTBEAT_S = 30.0
 _MOST_DELAY_S = 0.5  # points are promised within `flush_every_s` and one second
-# What flushing may take of a core, as seconds of rest for each of work: half a per cent where up to half of `flush_every_s` more is
+# What flushing may take of a core, as seconds of rest for each of work: a quarter of a per cent where up to half of `flush_every_s` more is
 # enough for that, and a tenth at most, so that a very short `flush_every_s` doesn't keep a core busy with writing the newest file again and again.
-_REST_WANTED, _REST_NEEDED = 199.0, 9.0
+_REST_WANTED, _REST_NEEDED = 399.0, 9.0
 
 
 def pause_s(every_s: float, took_s: float) -> float:
@@ -34,8 +34,8 @@ def pause_s(every_s: float, took_s: float) -> float:
         took_s: CPU time of the flush before.
 
     Example:
-        >>> pause_s(1.0, 0.002), pause_s(1.0, 0.007), pause_s(1.0, 0.02)
-        (1.0, 1.393, 1.5)
+        >>> pause_s(1.0, 0.002), pause_s(1.0, 0.003), pause_s(1.0, 0.02)
+        (1.0, 1.197, 1.5)
     """
     wanted, needed = min(took_s * _REST_WANTED, every_s * 1.5), took_s * _REST_NEEDED
     return max(every_s, min(max(wanted, needed), every_s + _MOST_DELAY_S))
