@@ -41,8 +41,9 @@ def update_counts(module: torch.nn.Module) -> dict[str, int]:
 def object_states(module: torch.nn.Module) -> list[ObjectState]:
     """The states of each torchmetrics object in a module; a later update may write to them."""
     for part in module.modules():
-        if isinstance(part, MetricCollection):
-            # The objects of a compute group share the states of the first, and get them when they are asked for.
+        if isinstance(part, MetricCollection) and not getattr(part, "_state_is_copy", False):
+            # The objects of a compute group share the states of the first, and get them when they are asked for; not one that somebody has
+            # taken out of it, with a copy of its own: the collection would forget that.
             part.items(keep_base=True, copy_state=False)
     return [ObjectState(name, part, part.update_count, part.metric_state) for name, part in _metrics(module)]
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
@@ -274,6 +274,36 @@ def test_a_state_that_came_with_weights_is_kept(tmp_path: Path, keep: dict[str, 
     """A persistent torchmetrics object that no step updates, such as the statistics of inputs: Lightning restores it."""
     logged = _logged_after(("on_train_batch_start", 9), tmp_path, ours=True, keep=keep)
     assert {value for name, _, value in logged if name == "shift"} == {5.0}
+
+
+class UpdatesOneOfAGroup(Net):
+    """Updates a single object of a collection whose objects share their states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collection = MetricCollection({"accuracy": MulticlassAccuracy(3), "f1": MulticlassF1Score(3)})
+        scores, target = torch.eye(3), torch.arange(3)
+        self.collection(scores, target)  # now they are known to be alike
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.collection["f1"].update(self.net(batch[0]), batch[1])
+        return self.loss(batch)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("f1", self.collection["f1"].compute())
+
+
+def test_what_is_kept_for_a_batch_that_fails_leaves_a_collection_as_it_is(tmp_path: Path) -> None:
+    """With a checkpoint to be saved on an exception, each batch's states are looked at: CSVLogger is told what it is told without us."""
+    told = []
+    for ours in ([], [MetricsCallback(tmp_path / "runs")]):
+        logger = CSVLogger(tmp_path / "csv", version=len(ours))
+        settings: dict[str, Any] = {**QUIET, "enable_checkpointing": True, "log_every_n_steps": 1}
+        trainer = pl.Trainer(**settings, logger=logger, callbacks=[*ours, OnExceptionCheckpoint(tmp_path)])
+        trainer.fit(UpdatesOneOfAGroup(), loader(BATCHES))
+        told.append([point for point in csv_points(csv_rows(logger)) if point[0] == "f1"])
+    assert told[1] == told[0]
+    assert len(told[0]) == QUIET["max_epochs"]
 
 
 class LogsLate(Net):

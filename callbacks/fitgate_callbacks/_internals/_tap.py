@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -130,7 +130,7 @@ class LoggerTap:
         self._pending = dict(pending or {})
         self._in_step = False
         self._before_validation: dict[str, int] | None = None
-        self._before_batch: tuple[Sums, list[ObjectState]] | None = None
+        self._before_batch: tuple[Sums, list[ObjectState] | Exception] | None = None
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
         if any(_saves_amid_batches(callback) for callback in trainer.checkpoint_callbacks):
@@ -217,6 +217,8 @@ class LoggerTap:
         if self._is_unknown or self._trainer.world_size > 1 or (cut_short and self._epoch_is_over):
             return None
         states = self._before_batch[1] if self._is_amid_batch and self._before_batch else object_states(self._trainer.lightning_module)
+        if isinstance(states, Exception):
+            raise states
         unless = self._before_validation if cut_short else None
         reset = [self._epoch_loop.val_loop._results, *([self._epoch_loop._results] if self._epoch_is_over else [])]  # noqa: SLF001
         objects = {id(metric.value) for results in reset for metric in results.values() if not metric.is_tensor}
@@ -269,6 +271,7 @@ class LoggerTap:
 
         def update_train_step_metrics() -> None:
             self._tell_train_step()
+            self._before_batch = None  # what was kept in case the batch is cut short is memory on the device
             self._in_step = True
             try:
                 train_step()
@@ -314,13 +317,17 @@ class LoggerTap:
         batch_start = self._connector.on_batch_start
 
         def on_batch_start(*args: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's own
-            if self._trainer.training:
-                self._before_batch = None
-                with suppress(Exception):  # of a metric that won't give its states: a checkpoint will say so
-                    self._before_batch = sums_of(self._epoch_loop._results), kept_states(self._trainer.lightning_module)  # noqa: SLF001
+            if self._trainer.training and self._listener is not None:
+                self._before_batch = sums_of(self._epoch_loop._results), self._kept_states()  # noqa: SLF001
             batch_start(*args, **options)
 
         self._set(self._connector, "on_batch_start", on_batch_start)
+
+    def _kept_states(self) -> list[ObjectState] | Exception:
+        try:
+            return kept_states(self._trainer.lightning_module) if self._trainer.world_size == 1 else []
+        except Exception as error:  # noqa: BLE001 - a metric that won't give its states: told when a checkpoint asks for them
+            return error
 
     def _values_of(self, results: Any, *, step_is_axis: bool = False) -> StepValues:  # noqa: ANN401 - Lightning's private class
         values, reset = StepValues(results, step_is_axis=step_is_axis), results.reset

@@ -21,13 +21,14 @@ __all__ = ["Recorder", "pause_s"]
 
 HEARTBEAT_S = 30.0
 _MOST_DELAY_S = 0.5  # points are promised within `flush_every_s` and one second
-# What flushing may take of a core, as seconds of rest for each of work: a quarter of a per cent where up to half of `flush_every_s` more is
-# enough for that, and a tenth at most, so that a very short `flush_every_s` doesn't keep a core busy with writing the newest file again and again.
-_REST_WANTED, _REST_NEEDED = 399.0, 9.0
+# What flushing is to leave of a core, as seconds from one flush to the next for each second of work: a quarter of a per cent is its own where up
+# to half of `flush_every_s` more is enough for that, and a tenth where half a second more is, so that a very short `flush_every_s` doesn't
+# keep a core busy with writing the newest file again and again.
+_WANTED, _NEEDED = 400.0, 10.0
 
 
 def pause_s(every_s: float, took_s: float) -> float:
-    """How long to wait from one flush to the next: longer where it takes long.
+    """How long to wait from the beginning of one flush to that of the next: longer where it takes long.
 
     Args:
         every_s: what was asked for.
@@ -35,9 +36,9 @@ def pause_s(every_s: float, took_s: float) -> float:
 
     Example:
         >>> pause_s(1.0, 0.002), pause_s(1.0, 0.003), pause_s(1.0, 0.02)
-        (1.0, 1.197, 1.5)
+        (1.0, 1.2, 1.5)
     """
-    wanted, needed = min(took_s * _REST_WANTED, every_s * 1.5), took_s * _REST_NEEDED
+    wanted, needed = min(took_s * _WANTED, every_s * 1.5), took_s * _NEEDED
     return max(every_s, min(max(wanted, needed), every_s + _MOST_DELAY_S))
 
 
@@ -147,10 +148,10 @@ class Recorder:
         if Job.CLOSE in jobs:
             self._cycle(GuardedWriter.close, last=True)
         elif Job.FLUSH in jobs or woken or time.monotonic() >= self._flush_at:
-            started = time.thread_time()
+            began, work_before = time.monotonic(), time.thread_time()
             self._cycle(GuardedWriter.flush, last=False)
-            took = time.thread_time() - started
-            self._flush_at = time.monotonic() + pause_s(self._flush_every_s, took)
+            # From its beginning: what comes right after that waits for two flushes, however long they wait for the disk.
+            self._flush_at = max(time.monotonic(), began + pause_s(self._flush_every_s, time.thread_time() - work_before))
         else:  # run.json has a clock of its own: a run that flushes once an hour is alive too
             self._save_if_due()
             self._tell(last=False)
