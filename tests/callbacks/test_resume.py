@@ -283,7 +283,7 @@ class UpdatesOneOfAGroup(Net):
         super().__init__()
         self.collection = MetricCollection({"accuracy": MulticlassAccuracy(3), "f1": MulticlassF1Score(3)})
         scores, target = torch.eye(3), torch.arange(3)
-        self.collection(scores, target)  # now they are known to be alike
+        self.collection.update(scores, target)  # now they are known to be alike
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         self.collection["f1"].update(self.net(batch[0]), batch[1])
