@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
@@ -87,7 +87,8 @@ def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
     steps = math.ceil(steps / _CYCLE) * _CYCLE
     short = _CYCLE
     with ExitStack() as folders:
-        folders.enter_context(_flushes_of_a_fit_alone(fits=len(trackers)))
+        # A second of each fit lasts as many seconds by the clock as there are fits, and so does the pause between two flushes.
+        folders.enter_context(patch.object(_recorder, "pause_s", lambda every_s, took_s: len(trackers) * pause_s(every_s, took_s)))
         _, background_short = _run([_Fit(t, folders, metrics=metrics, steps=short) for t in trackers], order)
         fits, background = _run([_Fit(t, folders, metrics=metrics, steps=short + steps) for t in trackers], order)
         # A slope, as between other fits: what is done once a fit, to open and to close files, cancels.
@@ -117,13 +118,6 @@ def _run(fits: list[_Fit], order: random.Random) -> tuple[list[_Fit], float]:
         for fit in order.sample(under_way, len(under_way)):
             fit.take_turn()
     return fits, _in_background() - before - sum(fit.cpu_s for fit in fits)
-
-
-@contextmanager
-def _flushes_of_a_fit_alone(*, fits: int) -> Iterator[None]:
-    """A second of each fit lasts as many seconds by the clock as there are fits, and so does the pause between two flushes."""
-    with patch.object(_recorder, "pause_s", lambda every_s, took_s: fits * pause_s(every_s, took_s)):
-        yield
 
 
 def _in_background() -> float:

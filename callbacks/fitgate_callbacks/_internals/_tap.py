@@ -199,7 +199,7 @@ class LoggerTap:
         in hand is due, but will be left out.
         """
         results, sums = self._epoch_loop._results, dict[str, dict[str, Any]]()  # noqa: SLF001
-        so_far = self._before_batch[0] if self._is_amid_batch and self._before_batch else sums_of(results)
+        so_far = self._before_hand[0] if self._before_hand else sums_of(results)
         if not self._epoch_is_over and not self._is_unknown:
             if not self._is_amid_batch:
                 go_on_summing(results, self._sums)
@@ -216,7 +216,7 @@ class LoggerTap:
         """
         if self._is_unknown or self._trainer.world_size > 1 or (cut_short and self._epoch_is_over):
             return None
-        states = self._before_batch[1] if self._is_amid_batch and self._before_batch else object_states(self._trainer.lightning_module)
+        states = self._before_hand[1] if self._before_hand else object_states(self._trainer.lightning_module)
         if isinstance(states, Exception):
             raise states
         unless = self._before_validation if cut_short else None
@@ -237,6 +237,11 @@ class LoggerTap:
         """Whether a batch has begun that a resumed fit will run again."""
         current = self._epoch_loop.batch_progress.current
         return bool(current.ready > current.processed)
+
+    @property
+    def _before_hand(self) -> tuple[Sums, list[ObjectState] | Exception] | None:
+        """What was there before the batch in hand; None between batches, and where nobody has looked."""
+        return self._before_batch if self._is_amid_batch else None
 
     @property
     def _is_unknown(self) -> bool:
