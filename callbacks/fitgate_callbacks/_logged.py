@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ from fitgate_callbacks._lightning import Trainer
 from fitgate_callbacks._metric_states import restore_metric_states
 from fitgate_callbacks._outputs import StepOutputs
 from fitgate_callbacks._public import PublicTap
-from fitgate_callbacks._values import number_or_tensor
+from fitgate_callbacks._values import joined, number_or_tensor
 
 __all__ = ["LoggedValues"]
 
@@ -28,7 +28,7 @@ _BY_PUBLIC_API = (
 class Sink(Protocol):
     """Takes what was logged together; `epoch` where it is not the trainer's current one."""
 
-    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], /, *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - may wait on a device
+    def __call__(self, stage: str, step: Any, names: tuple[str, ...], values: Sequence[Any], /, *, epoch: int | None = None) -> None: ...  # noqa: ANN401 - may wait on a device
 
 
 class LoggedValues:
@@ -164,7 +164,7 @@ class LoggedValues:
 
     # A `Listener`'s
 
-    def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
+    def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: Sequence[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401 - may wait on a device
         """Add what the module did not log itself."""
         step = self._going_on(step, ahead=0) if self._resumed else step + self._shift
         self._next_step = step + 1
@@ -174,11 +174,11 @@ class LoggedValues:
             if names is not self._joined[0] or extra_names is not self._joined[1]:
                 self._joined = (names, extra_names, names + extra_names)
             names = self._joined[2]
-            values += extra_values
+            values = joined(values, extra_values)
         if names:
             self._sink("train", step if axis is None else axis, names, values)
 
-    def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
+    def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: Sequence[Any]) -> None:
         """Count on."""
         key = f"{stage}/{loader}"
         step = self._eval_steps.get(key, 0)
@@ -186,13 +186,15 @@ class LoggedValues:
         if names:
             self._sink(stage, step, names, values)
 
-    def at_end(self, stage: str, step: int, names: tuple[str, ...], values: list[Any], *, ahead: int = 1, epoch: int | None = None) -> None:
+    def at_end(
+        self, stage: str, step: int, names: tuple[str, ...], values: Sequence[Any], *, ahead: int = 1, epoch: int | None = None
+    ) -> None:
         """Put epoch values on the step of the last batch."""
         step = self._going_on(step, ahead=ahead)
         if names:
             self._sink(stage, step, names, values, epoch=epoch)
 
-    def aside(self, stage: str, axis: Any, names: tuple[str, ...], values: list[Any]) -> None:  # noqa: ANN401 - may wait on a device
+    def aside(self, stage: str, axis: Any, names: tuple[str, ...], values: Sequence[Any]) -> None:  # noqa: ANN401 - may wait on a device
         """Take it as it is."""
         if names:
             self._sink(stage, axis, names, values)
@@ -235,7 +237,7 @@ class LoggedValues:
     def _untold(self) -> list[list[Any]]:
         untold: list[list[Any]] = []
 
-        def keep(_stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
+        def keep(_stage: str, step: Any, names: tuple[str, ...], values: Sequence[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401
             untold.append([int(step), list(names), [float(v) for v in values], current_epoch if epoch is None else epoch])
 
         if isinstance(self._tap, LoggerTap):

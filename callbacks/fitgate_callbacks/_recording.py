@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ _NOT_SHARED = (
     "and no reader knows whose they are; give a dirpath that all machines share"
 )
 Ranks = Literal["zero", "all"]
-Witness = Callable[[Trainer, str, tuple[str, ...], list[Any]], None]
+Witness = Callable[[Trainer, str, tuple[str, ...], Sequence[Any]], None]
 """Takes (trainer, stage, names, values)."""
 
 
@@ -175,7 +175,7 @@ class Recording:
         self._fits += fitting
         at_exit(self._at_exit)
 
-    def take(self, stage: str, step: Any, names: tuple[str, ...], values: list[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401 - may wait on a device
+    def take(self, stage: str, step: Any, names: tuple[str, ...], values: Sequence[Any], *, epoch: int | None = None) -> None:  # noqa: ANN401 - may wait on a device
         """Record what was logged together at one instant. The only call in the training loop."""
         trainer, recorder = self.trainer, self.recorder
         if trainer is None:
@@ -210,7 +210,7 @@ class Recording:
         if tag not in set().union(*self.names.values()):
             self._tags[stage, name] = tag
 
-    def take_batches(self, step: int, names: tuple[str, ...], values: list[Any]) -> None:
+    def take_batches(self, step: int, names: tuple[str, ...], values: Sequence[Any]) -> None:
         """Record the running sums of a validation pass, which are evidence and no metrics."""
         trainer, recorder = self.trainer, self.recorder
         if trainer is not None and recorder is not None:
@@ -328,8 +328,8 @@ class Recording:
         stage: str,
         step: Any,  # noqa: ANN401 - may wait on a device
         names: tuple[str, ...],
-        values: list[Any],
-    ) -> tuple[tuple[str, ...], list[Any]]:
+        values: Sequence[Any],
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
         """What a resumed fit gives before its first optimizer step, less what was recorded before."""
         if self.trainer is None or self.trainer.global_step != self._start_step:
             self._standing = None

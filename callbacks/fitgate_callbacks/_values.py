@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -10,7 +11,7 @@ import torch
 
 from fitgate.store._schema import Record
 
-__all__ = ["fetch_values", "not_one_number", "number_or_tensor"]
+__all__ = ["fetch_values", "joined", "not_one_number", "number_or_tensor"]
 
 
 def number_or_tensor(name: str, value: Any) -> Any:  # noqa: ANN401 - a tensor or a number
@@ -37,13 +38,21 @@ def not_one_number(name: str, value: torch.Tensor) -> NoReturn:
     raise ValueError(message)
 
 
+def joined(values: Sequence[Any], more: Sequence[Any]) -> Sequence[Any]:
+    """Values with others behind them: in a tuple where all are numbers, as those of a `Record`."""
+    known = type(values) is tuple and all(type(value) is float for value in more)
+    return (*values, *more) if known else [*values, *more]
+
+
 def fetch_values(records: list[Record]) -> list[Record]:
     """Fetch the values that are still on a device, with one copy for all of a kind.
 
     A step may be waiting too: it is what the module logged under the name `step`.
     """
-    # Mostly there is nothing to fetch. Asking each value what it is would take longer than all else that is done with it before it is encoded.
-    kinds = {*map(type, chain.from_iterable(record.values for record in records)), *(type(record.step) for record in records)}
+    # Mostly there is nothing to fetch. To ask each value what it is, long after it was read, would take longer than all else that is done with
+    # it before it is encoded.
+    loose = (record.values for record in records if type(record.values) is not tuple)
+    kinds = {*map(type, chain.from_iterable(loose)), *(type(record.step) for record in records)}
     if not any(issubclass(kind, torch.Tensor) for kind in kinds):
         return records
     waiting: dict[Any, list[torch.Tensor]] = defaultdict(list)

@@ -14,8 +14,10 @@ from torchmetrics import MeanMetric
 
 import fitgate_callbacks
 from fitgate.callbacks import MetricsCallback
+from fitgate.store._schema import Record
 from fitgate_callbacks._internals import LoggerTap
 from fitgate_callbacks._outputs import StepOutputs
+from fitgate_callbacks._values import fetch_values, joined
 from tests.callbacks._fits import QUIET, Net, loader, stored_points
 
 OURS = str(Path(fitgate_callbacks.__file__).parent)
@@ -90,6 +92,19 @@ def test_nothing_is_read_before_a_flush(tmp_path: Path, *, saves: bool) -> None:
     assert "tolist" in Remote.reads  # the flush at the end: so reading is noticed
     _fit(tmp_path / "cpu", lambda tensor: tensor)
     assert stored_points(tmp_path / "remote") == stored_points(tmp_path / "cpu")
+
+
+@pytest.mark.parametrize("more", [[1.5], [torch.tensor(1.5)], [1.5, torch.tensor(2.5)]], ids=str)
+def test_a_value_on_a_device_that_comes_with_numbers_waits_for_the_flush(more: list[Any]) -> None:
+    """Numbers go as a tuple, which nobody looks through again; with one value among them that waits, all go as a list."""
+    more = [value.as_subclass(Remote) if isinstance(value, torch.Tensor) else value for value in more]
+    Remote.reads.clear()
+    values = joined((0.5, float("nan")), more)
+    assert type(values) is (list if any(isinstance(value, torch.Tensor) for value in more) else tuple)
+    assert Remote.reads == []
+    (fetched,) = fetch_values([Record("train", 0, 0, 0, 0, ("a", "b", "c", "d")[: len(values)], values)])
+    assert [float(value) for value in fetched.values][2:] == [float(value) for value in more]
+    assert all(type(value) is float for value in fetched.values)
 
 
 @pytest.mark.gpu

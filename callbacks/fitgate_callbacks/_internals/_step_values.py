@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,8 +46,8 @@ class StepValues:
         axis = self._axis
         return None if axis is None or axis._forward_cache is None else axis_of(axis._forward_cache)  # noqa: SLF001
 
-    def take(self) -> tuple[tuple[str, ...], list[Any]]:
-        """Names and values of what was logged since the last call, for the loader that runs now."""
+    def take(self) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Names and values of what was logged since the last call, for the loader that runs now: floats in a tuple, or a list with tensors in it."""
         results = self._results
         if len(results) != self._planned:
             self._plan_again()
@@ -57,6 +57,7 @@ class StepValues:
         names, counts = plan.names, plan.counts
         kept: list[str] | None = None
         values: list[Any] = []
+        waits = False
         for i, metric in enumerate(plan.metrics):
             count, cache = metric._update_count, metric._forward_cache  # noqa: SLF001
             if count == counts[i] or cache is None:
@@ -64,13 +65,17 @@ class StepValues:
                 continue
             counts[i] = count
             try:
-                values.append(cache.item() if cache.is_cpu else number_or_tensor(names[i], cache))
+                if cache.is_cpu:
+                    values.append(cache.item())
+                else:
+                    values.append(number_or_tensor(names[i], cache))
+                    waits = True
             except RuntimeError:
                 not_one_number(names[i], cache)
             if kept is not None:
                 kept.append(names[i])
         # The same tuple as long as the same names come: whoever groups records by names then compares one object.
-        return (names if kept is None else tuple(kept)), values
+        return (names if kept is None else tuple(kept)), (values if waits else tuple(values))
 
     @contextmanager
     def kept(self) -> Iterator[None]:

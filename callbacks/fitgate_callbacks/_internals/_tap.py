@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from operator import attrgetter
 from typing import Any, Protocol
@@ -39,19 +39,21 @@ class Listener(Protocol):
     def returned(self, outputs: Any, divided_by: int) -> None:  # noqa: ANN401
         """What the training step has returned, with its loss divided for the gradients' sake."""
 
-    def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: list[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401
+    def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: Sequence[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401
         """After a training batch that loggers record: what was logged since the last, and all names the module logs.
 
         `step` is the loggers'; `axis`, unless it is None, is what the module logged under the name `step`, to take its place.
         """
 
-    def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: list[Any]) -> None:
+    def eval_step(self, stage: str, loader: int, names: tuple[str, ...], values: Sequence[Any]) -> None:
         """After a batch of validation or test."""
 
-    def at_end(self, stage: str, step: int, names: tuple[str, ...], values: list[Any], *, ahead: int = 1, epoch: int | None = None) -> None:
+    def at_end(
+        self, stage: str, step: int, names: tuple[str, ...], values: Sequence[Any], *, ahead: int = 1, epoch: int | None = None
+    ) -> None:
         """Epoch values; `ahead` of the loggers' `step` the next training batch will be."""
 
-    def aside(self, stage: str, axis: Any, names: tuple[str, ...], values: list[Any]) -> None:  # noqa: ANN401
+    def aside(self, stage: str, axis: Any, names: tuple[str, ...], values: Sequence[Any]) -> None:  # noqa: ANN401
         """What came with an x-axis of its own: the module's, or that of a callback which logs to all loggers."""
 
 
@@ -77,7 +79,8 @@ def missing_path(trainer: Trainer) -> str | None:
         taken.append(values.take())
     except Exception as error:  # noqa: BLE001 - whatever a changed class does; the public path needs none of it
         return f"{kind.__name__} ({error})"
-    return None if taken == [(("trial_step",), [1.5]), ((), []), (("trial_step",), [1.5])] else f"{kind.__name__} (it gave {taken})"
+    given = [(names, list(numbers)) for names, numbers in taken]
+    return None if given == [(("trial_step",), [1.5]), ((), []), (("trial_step",), [1.5])] else f"{kind.__name__} (it gave {given})"
 
 
 def end_of_fit_checkpoint(trainer: Trainer) -> dict[str, Any]:

@@ -14,13 +14,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["empty_table", "number_array", "numpy_of", "repeated_text", "repeated_texts"]
+__all__ = ["empty_table", "number_array", "numpy_of", "repeated_number", "repeated_text", "repeated_texts"]
+
+_FEWEST_BITS = 12
 
 
 def number_array(numbers: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array[Any]:
     """Numbers as an Arrow array of that type. The numpy array must stay as it is from now on."""
     fitting = np.ascontiguousarray(numbers, dtype=_kind_of_numpy(kind))
     return pa.Array.from_buffers(kind, len(fitting), [None, _buffer(fitting)])
+
+
+def repeated_number(number: int, kind: pa.DataType, rows: int) -> pa.Array[Any]:
+    """One number many times: a part of an array that is made once."""
+    return _many(number, kind, 1 << max(_FEWEST_BITS, rows.bit_length())).slice(0, rows)
+
+
+@lru_cache(maxsize=4)
+def _many(number: int, kind: pa.DataType, size: int) -> pa.Array[Any]:
+    return number_array(np.full(size, number), kind)
 
 
 def empty_table(schema: pa.Schema) -> pa.Table:
@@ -54,18 +66,18 @@ def _text_array(texts: Sequence[str]) -> pa.StringArray:
 
 def repeated_texts(texts: tuple[str, ...], lengths: npt.NDArray[np.int64], *, unused: str = "") -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
     """Each text as often as its length says, one after the other, dictionary-encoded; the dictionary also holds `unused`, if any."""
-    places, dictionary = _dictionary(texts, unused) if unused else _same_dictionary(texts, "")
-    return pa.DictionaryArray.from_arrays(number_array(np.repeat(places, lengths), pa.int32()), dictionary, safe=False)
+    places, dictionary = _dictionary(texts, unused)
+    index = pa.int32()
+    indices = number_array(np.repeat(places, lengths), index) if places.any() else repeated_number(0, index, int(lengths.sum()))
+    return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
 
 
+@lru_cache(maxsize=64)  # flushes have the same names again and again, and forty texts that are unused
 def _dictionary(texts: tuple[str, ...], unused: str) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
     """The place of each text in a dictionary, and that."""
     distinct = sorted(set(texts))
     places = {text: place for place, text in enumerate(distinct)}
     return np.array([places[text] for text in texts], dtype=np.int32), _text_array([*distinct, *([unused] if unused else [])])
-
-
-_same_dictionary = lru_cache(maxsize=8)(_dictionary)  # a flush has the same names as the one before
 
 
 def repeated_text(text: str, rows: int) -> pa.StringArray:

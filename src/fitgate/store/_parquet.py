@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import google_crc32c
 import pyarrow as pa
@@ -23,17 +23,19 @@ _TRAILER = struct.Struct("<I4s")  # the footer's length, and the format's own ma
 _MAGIC = b"PAR1"
 _NOTHING = memoryview(b"")
 
-# Sealed files are written once and read often: zstd's level 3 saves 4 % over level 1. The newest is rewritten every second.
-_LEVEL_SEALED, _LEVEL_OPEN = 3, 1
+# Sealed files are written once and read often: zstd's level 3 saves 4 % over level 1. The newest is rewritten every second: zstd's fast
+# level -5, and statistics of two columns alone, take a quarter less time than level 1 and all of them, and 3 % more bytes.
+_LEVEL_SEALED, _LEVEL_OPEN = 3, -5
 
 _DELTA = ("attempt", "rank", "step", "global_step", "epoch", "wall_time")
-_STATISTICS = ("run_id", "attempt", "rank", "stage", "name", "step", "global_step", "epoch", "wall_time")
+_STATISTICS_SEALED = ("run_id", "attempt", "rank", "stage", "name", "step", "global_step", "epoch", "wall_time")
+_STATISTICS_OPEN = ("name", "step")
 
 
 def encode(tables: Iterable[pa.Table]) -> list[bytes | memoryview]:
     """A whole Parquet file, to be left for good, one row group a table, as chunks to write one after the other."""
-    body, metadata = _encoded(tables, level=_LEVEL_SEALED)
-    return [body, *_end(metadata)]
+    body, metadata = _encoded(tables, level=_LEVEL_SEALED, statistics=_STATISTICS_SEALED)
+    return [body, _end(metadata)]
 
 
 class GrowingFile:
@@ -49,13 +51,13 @@ class GrowingFile:
 
     def with_group(self, table: pa.Table) -> list[bytes | memoryview]:
         """The file with what was kept and one more row group, as chunks to write one after the other."""
-        body, metadata = _encoded([table], level=_LEVEL_OPEN, after=self._kept)
+        body, metadata = _encoded([table], level=_LEVEL_OPEN, statistics=_STATISTICS_OPEN, after=self._kept)
         if self._kept_metadata is not None:
             # A copy that is quick to make: what is read from a file goes through ten times as much of pyarrow's Python.
             newest, metadata = metadata, pickle.loads(self._kept_metadata)  # noqa: S301 - of our own
             metadata.append_row_groups(newest)
         self._newest, self._newest_metadata = body, metadata
-        return [body, *_end(metadata)]
+        return [body, _end(metadata)]
 
     def keep(self) -> None:
         """The newest row group is to stay as it is."""
@@ -66,7 +68,9 @@ class GrowingFile:
         self._kept, self._kept_metadata = _NOTHING, None
 
 
-def _encoded(tables: Iterable[pa.Table], *, level: int, after: memoryview = _NOTHING) -> tuple[memoryview, pq.FileMetaData]:
+def _encoded(
+    tables: Iterable[pa.Table], *, level: int, statistics: Sequence[str], after: memoryview = _NOTHING
+) -> tuple[memoryview, pq.FileMetaData]:
     """Row groups as they stand in a file, up to its footer, and what the footer is to say of them.
 
     `store_schema=False` keeps Arrow's own schema out of the file, so that every reader gets plain
@@ -86,7 +90,7 @@ def _encoded(tables: Iterable[pa.Table], *, level: int, after: memoryview = _NOT
                 compression_level=level,
                 use_dictionary=["run_id", "stage", "name"],  # type: ignore[arg-type]  # the stubs know only bool
                 column_encoding={**dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"), "value": "BYTE_STREAM_SPLIT"},
-                write_statistics=list(_STATISTICS),
+                write_statistics=list(statistics),
                 write_page_checksum=True,
                 write_batch_size=16_384,
                 store_schema=False,
@@ -102,12 +106,12 @@ def _encoded(tables: Iterable[pa.Table], *, level: int, after: memoryview = _NOT
     return data[: -_TRAILER.size - length], written[0]
 
 
-def _end(metadata: pq.FileMetaData) -> tuple[bytes, bytes]:
+def _end(metadata: pq.FileMetaData) -> bytes:
     """The checksum of a footer, and the footer with what comes behind it."""
     file = pa.BufferOutputStream()
     metadata.write_metadata_file(file)  # a file of its own
     footer = file.getvalue().to_pybytes()[len(_MAGIC) :]
-    return _CHECK.pack(_MARK, google_crc32c.value(footer)), footer
+    return _CHECK.pack(_MARK, google_crc32c.value(footer)) + footer
 
 
 def check_footer(source: pa.NativeFile) -> None:

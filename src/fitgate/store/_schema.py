@@ -42,7 +42,8 @@ class Record(NamedTuple):
         epoch: the epoch they belong to.
         wall_time: microseconds since 1970, UTC.
         names: the metrics, in the order of `values`.
-        values: floats; until the background thread has fetched them, also one-element tensors on a device.
+        values: floats in a tuple; in a list there may also be one-element tensors on a device, until the background thread has
+            fetched them.
     """
 
     stage: str

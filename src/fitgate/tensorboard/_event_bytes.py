@@ -23,6 +23,8 @@ __all__ = ["EventShape", "framed"]
 _WALL_TIME, _STEP, _SUMMARY = b"\x09", b"\x10", b"\x2a"  # field number and wire type
 _CRC_MASK_DELTA = 0xA282EAD8
 _HEAD, _TAIL = 12, 4  # of a TFRecord: length and its checksum before the data, the data's checksum after it
+_FIRST_OF_SIZE = np.array([1 << bits for bits in range(0, 64, 7)], dtype=np.uint64)
+"""The smallest numbers whose varints take 1, 2, … bytes; 0 is left out."""
 _TIME = AXES.index("wall_time")
 
 _Bytes = npt.NDArray[np.uint8]
@@ -52,9 +54,7 @@ class EventShape:
             block: its names stand for this shape's tags, in order.
         """
         steps = block.axes[STEP].astype(np.uint64)  # a negative one wraps, as protobuf has it
-        sizes = np.zeros(len(steps), dtype=np.int64)
-        for bits in range(0, 64, 7):
-            sizes += steps >> np.uint64(bits) > 0
+        sizes = np.searchsorted(_FIRST_OF_SIZE, steps, side="right")
         cuts = [0, *(np.flatnonzero(np.diff(sizes)) + 1), len(steps)]
         with np.errstate(over="ignore"):  # what float32 can't hold is infinite, as in protobuf
             values = block.values.astype("<f4")
