@@ -102,12 +102,12 @@ def _exit() -> None:
     sys.exit(3)
 
 
-def _fit(root: Path, *extra: Any, keep: dict[str, Any], ckpt_path: Path | None = None, **options: Any) -> None:
+def _fit(root: Path, *extra: Any, keep: dict[str, Any], ckpt_path: Path | None = None, module: type[Net] = SumsUp, **options: Any) -> None:
     checkpoint = ModelCheckpoint(root / "checkpoints", save_last=True, save_top_k=-1, **keep)
     settings = {**QUIET, "enable_checkpointing": True, "max_epochs": 3, "limit_val_batches": 4, **options}
     trainer = pl.Trainer(**settings, logger=False, callbacks=[*extra, MetricsCallback(root / "runs"), checkpoint])
     # A checkpoint of one's own may be unpickled in full; ours alone needs no more than `weights_only`.
-    trainer.fit(SumsUp(), _same_batches(), _same_batches(), ckpt_path=ckpt_path, weights_only=True)
+    trainer.fit(module(), _same_batches(), _same_batches(), ckpt_path=ckpt_path, weights_only=True)
 
 
 def _history(root: Path) -> list[Any]:
@@ -411,6 +411,46 @@ def test_a_batch_that_an_error_cuts_short_counts_once_in_its_epoch(tmp_path: Pat
     """It is run again, on the sums of the batches before it."""
     whole, resumed = _whole_and_resumed(tmp_path, LogsInEachHook, stop, LogsBefore(), keep=ON_EXCEPTION)
     assert resumed == whole
+
+
+class LogsInEachSecondBatch(Net):
+    """A value of the first batch of each window of two, and of both."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx % 2 == 0:
+            self.log("first", float(batch_idx))
+        self.log("each", float(batch_idx))
+        return self.loss(batch)
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_an_error_amid_a_window_of_accumulation_loses_nothing_of_its_first_batch(tmp_path: Path, count: int) -> None:
+    """Loggers are told at the window's end, which comes in the fit that goes on; the error comes in either of its batches."""
+    stop = ("on_before_backward", count)
+    whole, resumed = _whole_and_resumed(tmp_path, LogsInEachSecondBatch, stop, keep=ON_EXCEPTION, accumulate_grad_batches=2)
+    own = [[point for point in points if point[1] in ("first", "each")] for points in (whole, resumed)]
+    assert own[0] == own[1]
+    assert len(own[0]) == 2 * 2 * BATCHES // 2
+
+
+class FailsAsItBegins(SumsUp):
+    """As where the module looks for data that are not there."""
+
+    def on_train_start(self) -> None:
+        _raise()
+
+
+def test_an_error_as_a_resumed_fit_begins_takes_nothing_from_the_epoch_that_it_goes_on_with(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The checkpoint that is saved on it too has what that epoch had summed up before the batch that was cut short."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with pytest.raises(RuntimeError):
+        _fit(tmp_path, Stops("on_before_backward", 10, _raise), keep=ON_EXCEPTION)
+    with pytest.raises(RuntimeError):
+        _fit(tmp_path, keep=ON_EXCEPTION, ckpt_path=last, module=FailsAsItBegins)
+    _fit(tmp_path, keep=ON_EXCEPTION, ckpt_path=last)
+    assert _history(tmp_path) == _uninterrupted(tmp_path_factory.getbasetemp() / "whole", ())
 
 
 class OfItsUpdates(Metric):

@@ -137,6 +137,7 @@ class LoggerTap:
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
         self._wrap()
         if any(_saves_amid_batches(callback) for callback in trainer.checkpoint_callbacks):
+            self._look()  # a fit that goes on amid a batch counts that as begun, before it begins it anew
             self._look_before_each_batch()
 
     @property
@@ -184,7 +185,7 @@ class LoggerTap:
 
     def pending(self) -> dict[str, float]:
         """Step values that were logged amid a window of accumulation, by name: loggers are told at its end."""
-        if not self._accumulates:
+        if not self._window_is_open:
             return {}
         with self.kept():
             names, values = self._train_values.take()
@@ -262,6 +263,14 @@ class LoggerTap:
         fit_loop = self._trainer.fit_loop
         return bool(fit_loop._should_accumulate()) and self._trainer.lightning_module.automatic_optimization  # noqa: SLF001
 
+    @property
+    def _window_is_open(self) -> bool:
+        """Whether batches have run that loggers are told of at the end of their window, which a batch in hand that is run again belongs to."""
+        if not self._is_amid_batch:
+            return self._accumulates
+        done = self._epoch_loop.batch_progress.current.processed
+        return bool(done % self._trainer.accumulate_grad_batches) and self._trainer.lightning_module.automatic_optimization
+
     def remove(self) -> None:
         """Listen no more; the trainer is as it was, save for what somebody else has wrapped since."""
         self._listener = None
@@ -326,10 +335,13 @@ class LoggerTap:
 
         def on_batch_start(*args: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's own
             if self._trainer.training and self._listener is not None:
-                self._before_batch = sums_of(self._epoch_loop._results), self._kept_states()  # noqa: SLF001
+                self._look()
             batch_start(*args, **options)
 
         self._set(self._connector, "on_batch_start", on_batch_start)
+
+    def _look(self) -> None:
+        self._before_batch = sums_of(self._epoch_loop._results), self._kept_states()  # noqa: SLF001
 
     def _kept_states(self) -> list[ObjectState] | Exception:
         try:
