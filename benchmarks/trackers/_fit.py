@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -46,15 +46,26 @@ class TinyModule(pl.LightningModule):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Log and return the loss. A new value at each step, as in a real fit."""
         loss: torch.Tensor = self.layer(batch).square().mean()
-        self.log_dict(dict.fromkeys(self.names, loss + batch_idx))
+        self.log_values(loss + batch_idx)
         return loss
+
+    def log_values(self, value: torch.Tensor) -> None:
+        """Log it under each of the names."""
+        self.log_dict(dict.fromkeys(self.names, value))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD."""
         return torch.optim.SGD(self.parameters(), lr=1e-6)
 
 
-def run_fit(steps: int, metrics: int, trainer_arguments: dict[str, Any], *, batches: type[Batches] = Batches) -> None:
+def run_fit(
+    steps: int,
+    metrics: int,
+    trainer_arguments: dict[str, Any],
+    *,
+    batches: type[Batches] = Batches,
+    module: Callable[[int], TinyModule] = TinyModule,
+) -> None:
     """One epoch of `steps` batches on the CPU, with nothing else that Lightning could add.
 
     Args:
@@ -62,6 +73,7 @@ def run_fit(steps: int, metrics: int, trainer_arguments: dict[str, Any], *, batc
         metrics: values logged at each.
         trainer_arguments: what the tracker asks of the Trainer.
         batches: what hands the batches out.
+        module: what is trained, made from the number of metrics.
     """
     trainer = pl.Trainer(
         **{"logger": False, **trainer_arguments},
@@ -72,4 +84,4 @@ def run_fit(steps: int, metrics: int, trainer_arguments: dict[str, Any], *, batc
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    trainer.fit(TinyModule(metrics), batches(steps))
+    trainer.fit(module(metrics), batches(steps))

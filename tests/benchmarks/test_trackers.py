@@ -13,7 +13,7 @@ from benchmarks.trackers import _measure
 from benchmarks.trackers._all import choose
 from benchmarks.trackers._builtin import BARE, BUILTIN, JUDGED, REFERENCE
 from benchmarks.trackers._figures import Row, rows
-from benchmarks.trackers._in_turns import above
+from benchmarks.trackers._in_turns import above, held_up
 from benchmarks.trackers._measure import Sample, measure
 from benchmarks.trackers._table import table
 from benchmarks.trackers._tracker import Tracker
@@ -128,6 +128,24 @@ def test_what_is_done_once_in_a_cycle_counts_in_turns_and_what_the_machine_does_
     for fit in (bare, own):
         fit[random.random(fit.shape) < 0.01] += 100_000
     assert above(own, bare) == pytest.approx(30 + 5000 / 100, abs=1)
+
+
+def test_what_a_flush_takes_from_the_training_thread_is_told_from_a_machine_that_changes_its_speed() -> None:
+    """2,000 µs for each flush, over the two steps that it overlaps with, under drift twice as large and interruptions."""
+    random = np.random.default_rng(0)
+    steps = 10_000 + 100 * random.standard_normal(1_000).cumsum() + 50 * random.standard_normal(1_000)
+    ends_ns = (steps.cumsum() * 1e3).astype(np.int64)
+    # Each begins amid one step and ends amid the next; those before the first step and after the last one cost none of them anything.
+    flushes = [
+        (0, 1),
+        *((int(ends_ns[i] - 1_000), int(ends_ns[i] + 1_000)) for i in range(50, 950, 80)),
+        (int(ends_ns[-1]) + 1, int(ends_ns[-1]) + 2),
+    ]
+    for i in range(50, 950, 80):
+        steps[i : i + 2] += 1_000
+    steps[130] += 1e6
+    per_step = held_up(steps, ends_ns, flushes)
+    assert per_step == pytest.approx(2_000 * len(range(50, 950, 80)) / 1_000, rel=0.1)
 
 
 @pytest.mark.stress
