@@ -10,6 +10,7 @@ The parts, each with one job:
 - `_fit`: the tiny fit that all of them record.
 - `_measure`: one tracker's fits in a process of its own, with both clocks.
 - `_round`: all trackers once, in one fresh interpreter that forks for each.
+- `_in_turns`: three of them side by side in one process, for the sharpest comparison.
 - `_figures`: samples to medians, intervals and ratios; pure.
 - `_table`: how it looks.
 

@@ -36,7 +36,7 @@ def bench(
         bool, typer.Option("--instructions", help="Count instructions of the training thread too, where valgrind is installed.")
     ] = False,
     in_turns: Annotated[
-        bool, typer.Option("--in-turns", help="The sharpest comparison with CSVLogger: all fits in one process, ten steps each in turn.")
+        bool, typer.Option("--in-turns", help="The sharpest comparison with CSVLogger: all fits in one process, two steps each in turn.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One short round of the trackers that need nothing installed.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
