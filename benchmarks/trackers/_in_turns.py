@@ -103,7 +103,7 @@ def measure_in_turns(*, metrics: int, steps: int, seed: int) -> list[Sample]:
     gc.freeze()
     order = random.Random(seed)  # noqa: S311 - an order, no secret
     # A fit gives every second step of a cycle, the next one the others.
-    fits = list(zip(*(_side_by_side(trackers, order, metrics=metrics, first=i % 2) for i in range(2 * cycles)), strict=True))
+    fits = list(zip(*(_side_by_side(trackers, order, metrics=metrics, begins=i % 2) for i in range(2 * cycles)), strict=True))
     return _samples(fits, {JUDGED: background_us})
 
 
@@ -179,11 +179,11 @@ def _alone(tracker: Tracker, *, metrics: int, steps: int) -> _Alone:
     return _Alone(background_s * 1e6, held_up(np.diff(spent) / 1e3, when[1:], flushes))
 
 
-def _side_by_side(trackers: Sequence[Tracker], order: random.Random, *, metrics: int, first: int) -> list[_Fit]:
+def _side_by_side(trackers: Sequence[Tracker], order: random.Random, *, metrics: int, begins: int) -> list[_Fit]:
     """One fit of each, in turns until all are over."""
     with ExitStack() as folders:
         # Begun in a new order each time: the one that begins first finds the places in memory that the first of the fits before has left.
-        begun = {tracker.name: _Fit(tracker, folders, metrics=metrics, first=first) for tracker in order.sample(trackers, len(trackers))}
+        begun = {tracker.name: _Fit(tracker, folders, metrics=metrics, begins=begins) for tracker in order.sample(trackers, len(trackers))}
         fits = [begun[tracker.name] for tracker in trackers]
         while under_way := [fit for fit in fits if not fit.is_over]:
             for fit in order.sample(under_way, len(under_way)):
@@ -222,7 +222,7 @@ class _Fit(threading.Thread):
         tracker: what records it.
         folders: gives its folder back.
         metrics: values logged a step.
-        first: which steps of a cycle are the second of a turn: the even ones (0), or the odd ones (1).
+        begins: which steps begin a turn: the even ones (0), or the odd ones (1).
 
     Attributes:
         metrics: values logged a step.
@@ -230,14 +230,14 @@ class _Fit(threading.Thread):
         error: why it has no figures, or None.
     """
 
-    def __init__(self, tracker: Tracker, folders: ExitStack, *, metrics: int, first: int) -> None:
+    def __init__(self, tracker: Tracker, folders: ExitStack, *, metrics: int, begins: int) -> None:
         super().__init__(name=tracker.name)
         self.tracker = tracker
         self.metrics = metrics
         self.is_over = False
         self.error: str | None = None
         self._folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="tracker-", ignore_cleanup_errors=True)))
-        self._first = first
+        self._begins = begins
         self._marks_ns: list[int] = []
         self._unclocked_ns: list[int] = []
         self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
@@ -267,7 +267,7 @@ class _Fit(threading.Thread):
     def steps_us(self) -> _Microseconds:
         """CPU microseconds of a cycle's steps, shape (100,); NaN for those that began a turn."""
         steps = np.diff(self._marks_ns)[_SETTLING:] / 1e3
-        steps[1 - self._first :: _TURN] = np.nan
+        steps[self._begins :: _TURN] = np.nan
         return steps
 
     @property
@@ -290,7 +290,7 @@ class _Fit(threading.Thread):
         return TwoOnTheClock
 
     def _batches(self) -> type[Batches]:
-        marks, turn, done, first = self._marks_ns, self._turn, self._done, 1 - self._first
+        marks, turn, done, begins = self._marks_ns, self._turn, self._done, self._begins
 
         class InTurns(Batches):
             """Batches that hand the turn on, and mark how much time the thread has had."""
@@ -298,7 +298,7 @@ class _Fit(threading.Thread):
             def __iter__(self) -> Iterator[torch.Tensor]:
                 for step, batch in enumerate(super().__iter__()):
                     marks.append(time.thread_time_ns())
-                    if step % _TURN == first:
+                    if step % _TURN == begins:
                         done.release()
                         turn.acquire()
                     yield batch

@@ -53,7 +53,7 @@ class StepValues:
             self._plan_again()
         plan = self._plans.get(results.dataloader_idx)
         if plan is None:
-            return (), []
+            return (), ()
         names, counts = plan.names, plan.counts
         kept: list[str] | None = None
         values: list[Any] = []

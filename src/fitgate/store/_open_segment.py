@@ -23,7 +23,7 @@ _Values = npt.NDArray[np.float64]  # shape (points,)
 _Chunk = tuple[_Axes, _Values]
 _Piece = tuple[tuple[str, str], list[_Chunk]]  # of one series: (name, stage), and its points
 
-_COLUMNS = [(field.name, field.type) for field in SCHEMA]
+_KINDS = {field.name: field.type for field in SCHEMA}
 # In a sealed file series are put together into row groups of at least so many rows: a long curve has row groups of its own and
 # is read alone, and thousands of short ones don't make thousands of row groups.
 _ROW_GROUP_ROWS = 4096
@@ -166,15 +166,17 @@ class OpenSegment:
         rows = axes.shape[1]
         columns = {
             "run_id": repeated_texts((self._run_id,), np.array([rows]), unused=unused),
-            "attempt": repeated_number(self._attempt, SCHEMA.field("attempt").type, rows),
-            "rank": repeated_number(self._rank, SCHEMA.field("rank").type, rows),
+            "attempt": repeated_number(self._attempt, _KINDS["attempt"], rows),
+            "rank": repeated_number(self._rank, _KINDS["rank"], rows),
             "stage": repeated_texts(tuple(stage for (_, stage), _ in pieces), lengths),
             "name": repeated_texts(tuple(name for (name, _), _ in pieces), lengths),
             **dict(zip(AXES, axes, strict=True)),
             "value": np.concatenate([v for _, v in chunks]),
         }
-        arrays = [c if isinstance(c, pa.Array) else number_array(c, kind) for c, kind in ((columns[name], kind) for name, kind in _COLUMNS)]
-        return pa.Table.from_arrays(arrays, names=[name for name, _ in _COLUMNS])
+        arrays = [
+            c if isinstance(c, pa.Array) else number_array(c, kind) for c, kind in ((columns[name], kind) for name, kind in _KINDS.items())
+        ]
+        return pa.Table.from_arrays(arrays, names=list(_KINDS))
 
 
 def _unused(turn: int) -> str:
