@@ -73,7 +73,7 @@ def make_store(root: Path, *, runs: int, names: Sequence[str], points: int) -> i
         segment = OpenSegment(run_id=run_id, attempt=0, rank=0)
         for sequence, start in enumerate(range(0, points, rows)):
             segment.add(points_of(names, values[start : start + rows], first=start))
-            replace_bytes(folder / segment_name(0, 0, sequence), *encode(segment.tables()))
+            replace_bytes(folder / segment_name(0, 0, sequence), encode(segment.tables()))
             segment.clear()
         now = datetime.now(UTC)
         hparams = {"lr": 10.0 ** -(1 + index // _SEEDS % 4), "width": 32 * (1 + index // _SEEDS), "seed": index % _SEEDS}

@@ -35,7 +35,7 @@ class MetricsCallback(Callback):
         dirpath: the store's folder, a local one; made where it is missing.
         run_name: what to call the run; leads its id.
         tensorboard: mirror the points as TensorBoard events in the run's folder.
-        flush_every_s: seconds between two background flushes; up to half a second more where they would take over 0.25 % of a core.
+        flush_every_s: seconds between two background flushes; up to 0.8 s more where they would take over 0.25 % of a core.
         accuracy: two keys of the step's output dict, predictions of shape (N, C, …) and targets of shape
             (N, …): records `accuracy`, in train of each batch (rank 0's), in validate of the whole pass, over all ranks and
             without the samples that a distributed sampler repeats.

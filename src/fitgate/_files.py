@@ -67,23 +67,18 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object], *, durable: b
     _replace(path, fill, durable=durable)
 
 
-def replace_bytes(path: Path, *chunks: bytes | memoryview, durable: bool = False) -> None:
-    """The same for bytes that are there already, one chunk after the other.
+def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """The same for bytes that are there already.
 
     They go to the system with no buffer of Python's in between: a process that is forked in the middle
     has nothing of this file to flush when it ends.
     """
-
-    def fill(handle: int) -> None:
-        for chunk in chunks:
-            write_all(handle, chunk)
-
-    _replace(path, fill, durable=durable)
+    _replace(path, lambda handle: write_all(handle, data), durable=durable)
 
 
-def write_all(handle: int, data: bytes | memoryview) -> None:
+def write_all(handle: int, data: bytes) -> None:
     """Write all of it: a disk that fills up takes a part first, and says so only at the next call."""
-    rest = memoryview(data).cast("B")
+    rest = memoryview(data)
     while rest:
         rest = rest[os.write(handle, rest) :]
 

@@ -259,14 +259,17 @@ def test_a_run_json_that_can_not_be_written_is_told_once(tmp_path: Path, caplog:
 
 
 @pytest.mark.parametrize("every_s", [0.001, 0.05, 0.3, 1.0, 10.0, 3600.0])
-@pytest.mark.parametrize("took_s", [0.0, 0.0005, 0.002, 0.005, 0.01, 0.1, 10.0])
-def test_flushes_leave_a_core_alone_as_far_as_the_promise_allows(every_s: float, took_s: float) -> None:
+@pytest.mark.parametrize("work_s", [0.0, 0.0005, 0.002, 0.005, 0.01, 0.1, 10.0])
+@pytest.mark.parametrize("longest_s", [0.0, 0.01, 0.05, 0.1, 0.5, 20.0])
+def test_flushes_leave_a_core_alone_as_far_as_the_promise_allows(every_s: float, work_s: float, longest_s: float) -> None:
     """Never before they are due nor so late that points would be older than a second more; a tenth of a core, or a quarter of a per cent."""
-    pause = pause_s(every_s, took_s)
-    share = took_s / pause
-    assert every_s <= pause <= every_s + 0.5
-    assert share <= 0.1001 or pause == every_s + 0.5
-    assert share <= 0.002501 or pause >= min(every_s * 1.5, every_s + 0.5)
+    pause = pause_s(every_s, work_s, longest_s)
+    share = work_s / pause
+    latest = every_s + max(0.5, 0.8 - 4 * longest_s)
+    assert every_s <= pause <= latest
+    assert pause + 2 * min(longest_s, 0.25) <= every_s + 1  # flushes twice as slow keep the promise, or half a second is left
+    assert share <= 0.1001 or pause == latest
+    assert share <= 0.002501 or pause >= min(every_s * 1.75, latest)
     assert pause == every_s or share >= 0.002499  # no later than that takes
 
 

@@ -64,22 +64,20 @@ def _text_array(texts: Sequence[str]) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(encoded), _buffer(offsets), _buffer(b"".join(encoded)))
 
 
-def repeated_texts(texts: tuple[str, ...], lengths: npt.NDArray[np.int64], *, unused: str = "") -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
-    """Each text as often as its length says, one after the other, dictionary-encoded; the dictionary also holds `unused`, if any."""
-    places, dictionary = _dictionary(texts, unused) if unused else _same_dictionary(texts, "")
+def repeated_texts(texts: tuple[str, ...], lengths: npt.NDArray[np.int64]) -> pa.DictionaryArray:  # type: ignore[type-arg]  # the stubs' generics
+    """Each text as often as its length says, one after the other, dictionary-encoded."""
+    places, dictionary = _dictionary(texts)
     index = pa.int32()
     indices = number_array(np.repeat(places, lengths), index) if places.any() else repeated_number(0, index, int(lengths.sum()))
     return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
 
 
-def _dictionary(texts: tuple[str, ...], unused: str) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
+@lru_cache(maxsize=8)  # a flush has the same names as the one before
+def _dictionary(texts: tuple[str, ...]) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
     """The place of each text in a dictionary, and that."""
     distinct = sorted(set(texts))
     places = {text: place for place, text in enumerate(distinct)}
-    return np.array([places[text] for text in texts], dtype=np.int32), _text_array([*distinct, *([unused] if unused else [])])
-
-
-_same_dictionary = lru_cache(maxsize=8)(_dictionary)  # a flush has the same names as the one before
+    return np.array([places[text] for text in texts], dtype=np.int32), _text_array(distinct)
 
 
 def repeated_text(text: str, rows: int) -> pa.StringArray:

@@ -39,7 +39,7 @@ def start_run(
         name: what to call the run; leads its id.
         hparams: hyperparameters to record; what JSON can't hold is recorded as its text.
         tensorboard: also write TensorBoard events.
-        flush_every_s: seconds between two background flushes; up to half a second more where they would take over 0.25 % of a core.
+        flush_every_s: seconds between two background flushes; up to 0.8 s more where they would take over 0.25 % of a core.
 
     Raises:
         TypeError, ValueError: an argument is not as described; no run has begun then.

@@ -87,7 +87,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
             unknown.update(near)
             continue
         if tables:
-            replace_bytes(file.path, *encode(tables), durable=True)
+            replace_bytes(file.path, encode(tables), durable=True)
         for key in found:
             left.pop(key, None)
     new = [place for key, place in left.items() if key not in unknown]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -69,9 +67,6 @@ class _Series:
             self.chunks[start:] = [(np.concatenate(axes, axis=1), np.concatenate(values))]
 
 
-_NOISE = "".join(random.Random(0).choices(string.ascii_letters, k=3 * 40))  # noqa: S311 - no secret; zstd must not pack it
-
-
 class OpenSegment:
     """Gathers points of one (run, attempt, rank) by series, one point a step.
 
@@ -84,7 +79,7 @@ class OpenSegment:
         self._attempt = attempt
         self._rank = rank
         self._file = GrowingFile()
-        self._written = self._newest_rows = 0
+        self._newest_rows = 0
         self.clear()
 
     def clear(self) -> None:
@@ -140,11 +135,10 @@ class OpenSegment:
         if group:
             yield self._table(group)
 
-    def growing_file(self) -> list[bytes | memoryview]:
-        """The file as it stands now, as chunks: a few row groups in the order of time, each sorted by name, stage and step."""
-        self._written += 1
+    def growing_file(self) -> bytes:
+        """The file as it stands now: a few row groups in the order of time, each sorted by name, stage and step."""
         fresh = [(key, series.fresh()) for key, series in sorted(self._series.items()) if len(series.chunks) > series.kept]
-        table = self._table(fresh, _unused(self._written))
+        table = self._table(fresh)
         self._newest_rows = table.num_rows
         return self._file.with_group(table)
 
@@ -159,13 +153,13 @@ class OpenSegment:
         for series in self._series.values():
             series.kept = 0
 
-    def _table(self, pieces: Sequence[_Piece], unused: str = "") -> pa.Table:
+    def _table(self, pieces: Sequence[_Piece]) -> pa.Table:
         chunks = [chunk for _, own in pieces for chunk in own]
         axes = np.concatenate([a for a, _ in chunks], axis=1)
         lengths = np.array([sum(len(v) for _, v in own) for _, own in pieces])
         rows = axes.shape[1]
         columns = {
-            "run_id": repeated_texts((self._run_id,), np.array([rows]), unused=unused),
+            "run_id": repeated_texts((self._run_id,), np.array([rows])),
             "attempt": repeated_number(self._attempt, _KINDS["attempt"], rows),
             "rank": repeated_number(self._rank, _KINDS["rank"], rows),
             "stage": repeated_texts(tuple(stage for (_, stage), _ in pieces), lengths),
@@ -177,13 +171,3 @@ class OpenSegment:
             c if isinstance(c, pa.Array) else number_array(c, kind) for c, kind in ((columns[name], kind) for name, kind in _KINDS.items())
         ]
         return pa.Table.from_arrays(arrays, names=list(_KINDS))
-
-
-def _unused(turn: int) -> str:
-    """A text that stands in the newest row group's first dictionary and in no row: the data behind it lie elsewhere than a flush before.
-
-    Some readers (DuckDB, Polars) open a file twice in one query. Replaced in between, the old footer is read with the new data. What is
-    kept lies where it lay; the newest row group's old places made sense now and then in the new one, and that was a wrong answer. With
-    all of it moved, it is an error.
-    """
-    return _NOISE[: 3 * (turn % 40) + 1]

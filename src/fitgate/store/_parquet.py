@@ -22,6 +22,8 @@ _CHECK = struct.Struct("<4sI")
 _TRAILER = struct.Struct("<I4s")  # the footer's length, and the format's own magic
 _MAGIC = b"PAR1"
 _NOTHING = memoryview(b"")
+# As good as any other bytes that are no header of a page.
+_PADDING = b"-" * 128
 
 # Sealed files are written once and read often: zstd's level 3 saves 4 % over level 1. The newest is rewritten every second: zstd's fast
 # level -5, and statistics of two columns alone, take a quarter less time than level 1 and all of them, and 3 % more bytes.
@@ -32,32 +34,39 @@ _STATISTICS_SEALED = ("run_id", "attempt", "rank", "stage", "name", "step", "glo
 _STATISTICS_OPEN = ("name", "step")
 
 
-def encode(tables: Iterable[pa.Table]) -> list[bytes | memoryview]:
-    """A whole Parquet file, to be left for good, one row group a table, as chunks to write one after the other."""
+def encode(tables: Iterable[pa.Table]) -> bytes:
+    """A whole Parquet file, to be left for good, one row group a table."""
     body, metadata = _encoded(tables, level=_LEVEL_SEALED, statistics=_STATISTICS_SEALED)
-    return [body, _end(metadata)]
+    return b"".join((body, _end(metadata)))
 
 
 class GrowingFile:
     """A Parquet file that is written again and again, each time with more rows; a row group that it keeps is encoded no more.
 
     What is kept stays in its place, byte for byte: only the newest row group and the footer differ from one time to the next.
+
+    Some readers (DuckDB, Polars) open a file twice in one query. Replaced in between, the old footer is read with the new data. That made
+    sense now and then where the newest row group's pages lay where they had lain, and was a wrong answer. So each time they lie
+    elsewhere, behind a few bytes more or less that belong to no row group, and what such a reader meets there is an error.
     """
 
     def __init__(self) -> None:
+        self._times = 0
         self._kept = self._newest = _NOTHING
         self._kept_metadata: bytes | None = None
         self._newest_metadata: pq.FileMetaData | None = None
 
-    def with_group(self, table: pa.Table) -> list[bytes | memoryview]:
-        """The file with what was kept and one more row group, as chunks to write one after the other."""
-        body, metadata = _encoded([table], level=_LEVEL_OPEN, statistics=_STATISTICS_OPEN, after=self._kept)
+    def with_group(self, table: pa.Table) -> bytes:
+        """The file with what was kept and one more row group."""
+        self._times += 1
+        before = self._kept[len(_MAGIC) :], _PADDING[: 1 + 3 * (self._times % 40)]
+        body, metadata = _encoded([table], level=_LEVEL_OPEN, statistics=_STATISTICS_OPEN, before=before)
         if self._kept_metadata is not None:
             # A copy that is quick to make: what is read from a file goes through ten times as much of pyarrow's Python.
             newest, metadata = metadata, pickle.loads(self._kept_metadata)  # noqa: S301 - of our own
             metadata.append_row_groups(newest)
         self._newest, self._newest_metadata = body, metadata
-        return [body, _end(metadata)]
+        return b"".join((body, _end(metadata)))
 
     def keep(self) -> None:
         """The newest row group is to stay as it is."""
@@ -69,14 +78,18 @@ class GrowingFile:
 
 
 def _encoded(
-    tables: Iterable[pa.Table], *, level: int, statistics: Sequence[str], after: memoryview = _NOTHING
+    tables: Iterable[pa.Table], *, level: int, statistics: Sequence[str], before: Sequence[bytes | memoryview] = ()
 ) -> tuple[memoryview, pq.FileMetaData]:
     """Row groups as they stand in a file, up to its footer, and what the footer is to say of them.
 
     `store_schema=False` keeps Arrow's own schema out of the file, so that every reader gets plain
     strings; float bits are split by byte (`BYTE_STREAM_SPLIT`), which zstd then packs well.
 
-    They go on from `after`, which are such bytes.
+    Args:
+        tables: one row group each.
+        level: zstd's.
+        statistics: of which columns.
+        before: what is to stand between the magic and the first of them.
     """
     sink = pa.BufferOutputStream()
     written: list[pq.FileMetaData] = []
@@ -97,7 +110,8 @@ def _encoded(
                 metadata_collector=written,
             )
             # The writer has written the magic, and asks the sink where it is before each column: so the columns' places are right.
-            sink.write(after[len(_MAGIC) :])
+            for data in before:
+                sink.write(data)
         writer.write_table(table, row_group_size=max(1, table.num_rows))
     assert writer is not None, "a segment has at least one row"
     writer.close()

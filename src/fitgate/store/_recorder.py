@@ -20,33 +20,39 @@ from fitgate.store._writer import MetricWriter
 __all__ = ["Recorder", "pause_s"]
 
 HEARTBEAT_S = 30.0
-_MOST_DELAY_S = 0.5  # points are promised within `flush_every_s` and one second
+# Points are promised within `flush_every_s` and one second. What is left of that second is for the flush itself: half of it where flushes are slow
+# or nothing is known of them, and a fifth where the recent ones took next to no time.
+_DELAY_S, _MOST_DELAY_S, _FOR_EACH_SECOND = 0.5, 0.8, 4.0
+# How much of the longest flush counts when the next has ended: one that the machine held up is forgotten after twenty.
+_REMEMBERED = 0.9
 # What flushing is to leave of a core, as seconds from one flush to the next for each second of work: a quarter of a per cent is its own where up
-# to half of `flush_every_s` more is enough for that, and a tenth where half a second more is, so that a very short `flush_every_s` doesn't
-# keep a core busy with writing the newest file again and again.
-_WANTED, _NEEDED = 400.0, 10.0
+# to three quarters of `flush_every_s` more are enough for that, and a tenth where that much more time is left, so that a very short
+# `flush_every_s` doesn't keep a core busy with writing the newest file again and again.
+_WANTED, _WANTED_MOST, _NEEDED = 400.0, 1.75, 10.0
 
 
-def pause_s(every_s: float, took_s: float) -> float:
-    """How long to wait from the beginning of one flush to that of the next: longer where it takes long.
+def pause_s(every_s: float, work_s: float, longest_s: float) -> float:
+    """How long to wait from the beginning of one flush to that of the next: longer where it takes much of a core.
 
     Args:
         every_s: what was asked for.
-        took_s: CPU time of the flush before.
+        work_s: CPU time of the flush before.
+        longest_s: how long the longest of the recent ones took by the clock.
 
     Example:
-        >>> pause_s(1.0, 0.002), pause_s(1.0, 0.003), pause_s(1.0, 0.02)
-        (1.0, 1.2, 1.5)
+        >>> pause_s(1.0, 0.002, 0.01), pause_s(1.0, 0.003, 0.01), pause_s(1.0, 0.02, 0.01), pause_s(1.0, 0.02, 0.3)
+        (1.0, 1.2, 1.75, 1.5)
     """
-    wanted, needed = min(took_s * _WANTED, every_s * 1.5), took_s * _NEEDED
-    return max(every_s, min(max(wanted, needed), every_s + _MOST_DELAY_S))
+    wanted, needed = min(work_s * _WANTED, every_s * _WANTED_MOST), work_s * _NEEDED
+    delay_s = max(_DELAY_S, _MOST_DELAY_S - longest_s * _FOR_EACH_SECOND)
+    return max(every_s, min(max(wanted, needed), every_s + delay_s))
 
 
 class Recorder:
     """Takes records from the training loop, and gives them to the writers in the background.
 
     `record` only appends. All writing is the thread's: who asks for a flush waits for it. The thread wakes every
-    `flush_every_s`, up to half a second later where flushes take long (`pause_s`), and rewrites run.json every 30 s, however seldom
+    `flush_every_s`, up to 0.8 s later where flushes take much of a core (`pause_s`), and rewrites run.json every 30 s, however seldom
     it flushes, so that a silent run can be told from a living one. Whatever a writer raises, training goes on: one warning, points
     wait in memory (a million at most) and are written when the writer can again, and what no reader finds is counted in run.json as
     `lost_points`. A forked child of the process writes nothing.
@@ -86,6 +92,7 @@ class Recorder:
         self._truth, *self._mirrors = [GuardedWriter(writer, max_waiting=max_waiting_points) for writer in writers]
         self._outage = Outage(run_dir)
         self._unreadable = self._lost_elsewhere = 0
+        self._longest_s = 0.0
         run_dir.mkdir(parents=True, exist_ok=True)
         self._run_file.begin()
         self._flush_at = time.monotonic() + flush_every_s
@@ -150,8 +157,10 @@ class Recorder:
         elif Job.FLUSH in jobs or woken or time.monotonic() >= self._flush_at:
             began, work_before = time.monotonic(), time.thread_time()
             self._cycle(GuardedWriter.flush, last=False)
+            now = time.monotonic()
+            self._longest_s = max(now - began, self._longest_s * _REMEMBERED)
             # From its beginning: what comes right after that waits for two flushes, however long they wait for the disk.
-            self._flush_at = max(time.monotonic(), began + pause_s(self._flush_every_s, time.thread_time() - work_before))
+            self._flush_at = max(now, began + pause_s(self._flush_every_s, time.thread_time() - work_before, self._longest_s))
         else:  # run.json has a clock of its own: a run that flushes once an hour is alive too
             self._save_if_due()
             self._tell(last=False)

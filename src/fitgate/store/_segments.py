@@ -139,12 +139,12 @@ class SegmentWriter:
         if not self._begun:
             self._begin()
         path = self._path(len(self._sealed))
-        chunks = encode(self._open.tables()) if sealed else self._open.growing_file()
+        data = encode(self._open.tables()) if sealed else self._open.growing_file()
         try:
-            replace_bytes(path, *chunks, durable=sealed)
+            replace_bytes(path, data, durable=sealed)
         except FileNotFoundError:
             self._folder.mkdir(parents=True, exist_ok=True)
-            replace_bytes(path, *chunks, durable=sealed)
+            replace_bytes(path, data, durable=sealed)
         self._newest = path
         self._unwritten = 0
         self._packed = sealed
