@@ -74,7 +74,6 @@ def missing_path(trainer: Trainer) -> str | None:
         trial.log("training_step", "trial", torch.tensor(1.5), on_step=True, on_epoch=True)
         taken = [values.take(), values.take()]
         trial.reset()
-        values.counts_were_reset()
         trial.log("training_step", "trial", torch.tensor(1.5), on_step=True, on_epoch=True)
         taken.append(values.take())
     except Exception as error:  # noqa: BLE001 - whatever a changed class does; the public path needs none of it
@@ -127,7 +126,7 @@ class LoggerTap:
         self._connector: Any = trainer._logger_connector  # noqa: SLF001
         self._epoch_loop: Any = trainer.fit_loop.epoch_loop
         self._before: list[tuple[Any, str, Any, Any]] = []
-        self._train_values = self._values_of(self._epoch_loop._results, step_is_axis=True)  # noqa: SLF001
+        self._train_values = StepValues(self._epoch_loop._results, step_is_axis=True)  # noqa: SLF001
         self._eval_values: dict[int, StepValues] = {}
         self._sums = dict(sums or {})
         self._pending = dict(pending or {})
@@ -349,16 +348,6 @@ class LoggerTap:
         except Exception as error:  # noqa: BLE001 - a metric that won't give its states: told when a checkpoint asks for them
             return error
 
-    def _values_of(self, results: Any, *, step_is_axis: bool = False) -> StepValues:  # noqa: ANN401 - Lightning's private class
-        values, reset = StepValues(results, step_is_axis=step_is_axis), results.reset
-
-        def reset_and_tell(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's own
-            reset(*args, **kwargs)
-            values.counts_were_reset()
-
-        self._set(results, "reset", reset_and_tell)
-        return values
-
     def _set(self, owner: Any, name: str, ours: Any) -> None:  # noqa: ANN401 - an object of Lightning's and a function
         self._before.append((owner, name, ours, owner.__dict__.get(name)))
         owner.__dict__[name] = ours
@@ -383,7 +372,7 @@ class LoggerTap:
             return
         values = self._eval_values.get(id(results))
         if values is None:
-            values = self._eval_values[id(results)] = self._values_of(results)
+            values = self._eval_values[id(results)] = StepValues(results)
         listener.eval_step(self._stage, results.dataloader_idx or 0, *values.take())
 
     def _tell_all_else(self, metrics: Mapping[str, Any], step: int | None) -> None:
