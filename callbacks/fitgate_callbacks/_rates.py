@@ -90,16 +90,20 @@ class _Monitor:
             self._ask(hook, *args, **options)
 
     def _ask(self, hook: Callable[..., None], *args: Any, **options: Any) -> None:  # noqa: ANN401
-        """Have it tell us what it would tell loggers at `log_every_n_steps=1`; its own history stays as it is."""
+        """Have it tell us what it would tell loggers at `log_every_n_steps=1`; its own history stays as it is.
+
+        What it gives other callbacks, as tensors on the device, goes nowhere: putting them there waits, and has the progress bar's values read.
+        """
         trainer: Any = self._trainer
-        loggers, every = trainer.loggers, trainer.log_every_n_steps
+        nowhere = _With(trainer.strategy, root_device=torch.device("meta"))
+        asking = _With(trainer, loggers=[self._ear], callback_metrics={}, strategy=nowhere)
+        every, trainer.log_every_n_steps = trainer.log_every_n_steps, 1
         history: dict[str, list[Any]] = getattr(self._monitor, "lrs", {})
         lengths = {name: len(rates) for name, rates in history.items()}
-        trainer.loggers, trainer.log_every_n_steps = [self._ear], 1
         try:
-            hook(*args, **options)
+            hook(asking, *args[1:], **options)
         finally:
-            trainer.loggers, trainer.log_every_n_steps = loggers, every
+            trainer.log_every_n_steps = every
             for name, rates in history.items():
                 del rates[lengths.get(name, 0) :]
 
@@ -111,6 +115,16 @@ class _Monitor:
         self._told |= {name: (step, value) for name, value in new.items()}
         if new:
             self._sink(tuple(new), list(new.values()))
+
+
+class _With:
+    """Something with a few attributes that are others."""
+
+    def __init__(self, thing: Any, **others: Any) -> None:  # noqa: ANN401
+        self.__dict__.update(others, _thing=thing)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._thing, name)
 
 
 class _Ear(DummyLogger):

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import OnExceptionCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor, OnExceptionCheckpoint
+from pytorch_lightning.loggers.logger import DummyLogger
+from torch.overrides import TorchFunctionMode
 from torchmetrics import MeanMetric
 
 import fitgate_callbacks
@@ -18,7 +20,7 @@ from fitgate.store._schema import Record
 from fitgate_callbacks._internals import LoggerTap
 from fitgate_callbacks._outputs import StepOutputs
 from fitgate_callbacks._values import fetch_values, joined
-from tests.callbacks._fits import QUIET, Net, loader, stored_points
+from tests.callbacks._fits import BATCHES, QUIET, Net, loader, stored_points
 
 OURS = str(Path(fitgate_callbacks.__file__).parent)
 LIGHTNINGS = str(Path(pl.__file__).parent)  # its progress bar does read
@@ -92,6 +94,56 @@ def test_nothing_is_read_before_a_flush(tmp_path: Path, *, saves: bool) -> None:
     assert "tolist" in Remote.reads  # the flush at the end: so reading is noticed
     _fit(tmp_path / "cpu", lambda tensor: tensor)
     assert stored_points(tmp_path / "remote") == stored_points(tmp_path / "cpu")
+
+
+class WarmsUp(LogsMuch):
+    """Its learning rate changes at each step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), "interval": "step"},
+        }
+
+
+class CountsWaits(TorchFunctionMode):
+    """Counts what waits for a device, whoever does it: a number that is put onto it, and one that is read, as for the progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.count += (func is torch.tensor and kwargs.get("device") == torch.device("cpu")) or (
+            func in READERS and type(args[0]) is Remote
+        )
+        return func(*args, **kwargs)
+
+
+class NotesWaits(pl.Callback):
+    """How often was waited until training was done, before anything was brought to the disk."""
+
+    def __init__(self, waits: CountsWaits) -> None:
+        self._waits = waits
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.until_here = self._waits.count
+
+
+def test_a_rate_that_changes_at_each_step_is_waited_for_as_often_as_without_us(tmp_path: Path) -> None:
+    """A LearningRateMonitor puts what it finds onto the device, and has the progress bar's values read: at the steps that loggers are told of."""
+    waited = []
+    for ours in ([], [MetricsCallback(tmp_path, flush_every_s=3600)]):
+        with CountsWaits() as waits:
+            notes = NotesWaits(waits)
+            callbacks: list[Any] = [notes, LearningRateMonitor("step", log_momentum=True), *ours]
+            trainer = pl.Trainer(**QUIET, logger=DummyLogger(), log_every_n_steps=4, callbacks=callbacks)
+            trainer.fit(WarmsUp(lambda tensor: tensor.as_subclass(Remote)), loader())
+        waited.append(notes.until_here)
+    assert waited[1] == waited[0] > 0
+    assert len([name for name, _, _ in stored_points(tmp_path) if name == "lr-SGD"]) == 2 * BATCHES
 
 
 @pytest.mark.parametrize("more", [[1.5], [torch.tensor(1.5)], [1.5, torch.tensor(2.5)]], ids=str)
