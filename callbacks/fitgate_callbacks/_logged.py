@@ -220,15 +220,16 @@ class LoggedValues:
         It does so after a checkpoint that was made as the last batch of an epoch ended.
         """
         module, sums, states = trainer.lightning_module, dict(state.get("sums", {})), state.get("metric_states")
-        if states is not None:
-            restore_metric_states(module, states)
-        else:
+        goes_on = not state or trainer.current_epoch == state.get("epoch")
+        if states is None:
             sums = {key: entry for key, entry in sums.items() if "object" not in entry}
-        if not state or trainer.current_epoch == state.get("epoch"):
+        elif goes_on:
+            restore_metric_states(module, states)
+        else:  # what the module keeps beside the epoch's values is as Lightning has restored it
+            restore_metric_states(module, states, within={entry["object"] for entry in sums.values() if "object" in entry})
+        if goes_on:
             return sums
         values = finished(sums, module)
-        if states is not None:
-            restore_metric_states(module, {})
         if values:
             numbers = [number_or_tensor(name, value) for name, value in values.items()]
             self._sink("train", state["next_step"] - 1, tuple(values), numbers, epoch=state["epoch"])

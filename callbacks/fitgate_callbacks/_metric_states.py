@@ -73,9 +73,15 @@ def metric_states(found: Iterable[ObjectState], *, reset_soon: Container[int], u
     }
 
 
-def restore_metric_states(module: torch.nn.Module, states: dict[str, Any]) -> None:
-    """Give a module's torchmetrics objects the states that `metric_states` took; others that were updated since are as new."""
-    for name, part in _metrics(module):
+def restore_metric_states(module: torch.nn.Module, states: dict[str, Any], *, within: Iterable[str] = ("",)) -> None:
+    """Give a module's torchmetrics objects the states that `metric_states` took; others that were updated since are as new.
+
+    Args:
+        module: the whole of it.
+        states: by name.
+        within: only in these parts of it.
+    """
+    for name, part in (found for each in within for found in _metrics(module.get_submodule(each), each)):
         saved = states.get(name)
         # One that was never updated here is as new, or as somebody loaded it.
         if saved is not None or part.update_count:
@@ -86,8 +92,8 @@ def restore_metric_states(module: torch.nn.Module, states: dict[str, Any]) -> No
             part._update_count = saved["updates"]  # noqa: SLF001 - running means depend on it, and there is no public way
 
 
-def _metrics(module: torch.nn.Module) -> Iterator[tuple[str, Metric]]:
-    return ((name, part) for name, part in module.named_modules() if isinstance(part, Metric))
+def _metrics(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[str, Metric]]:
+    return ((name, part) for name, part in module.named_modules(prefix=prefix) if isinstance(part, Metric))
 
 
 def _is_persistent(part: Metric) -> bool:

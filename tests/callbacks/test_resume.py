@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
@@ -274,6 +274,32 @@ def test_a_state_that_came_with_weights_is_kept(tmp_path: Path, keep: dict[str, 
     """A persistent torchmetrics object that no step updates, such as the statistics of inputs: Lightning restores it."""
     logged = _logged_after(("on_train_batch_start", 9), tmp_path, ours=True, keep=keep)
     assert {value for name, _, value in logged if name == "shift"} == {5.0}
+
+
+class CountsWholeFit(Net):
+    """Counts the batches of the whole fit, with an object that is in its own state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = SumMetric()
+        self.seen.persistent(mode=True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen.update(1.0)
+        self.log("seen", self.seen.compute())
+        return self.loss(batch)
+
+
+@pytest.mark.parametrize(
+    ("keep", "options"),
+    [({"every_n_train_steps": BATCHES}, {}), (AT_EPOCH_END, {"max_steps": 2 * BATCHES, "max_epochs": -1}), (EACH_SECOND_STEP, {})],
+    ids=str,
+)
+def test_what_a_module_counts_over_the_whole_fit_goes_on(tmp_path: Path, keep: dict[str, Any], options: dict[str, Any]) -> None:
+    """From a checkpoint amid an epoch, and from one behind which Lightning begins the next: it restores the object itself."""
+    whole, resumed = _whole_and_resumed(tmp_path, CountsWholeFit, ("on_train_batch_start", BATCHES + 2), keep=keep, **options)
+    assert resumed == whole
+    assert [point[-1] for point in resumed if point[1] == "seen"] == [1.0 + step for step in range(2 * BATCHES)]
 
 
 class UpdatesOneOfAGroup(Net):
