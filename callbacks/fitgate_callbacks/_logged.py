@@ -73,7 +73,8 @@ class LoggedValues:
 
         Args:
             trainer: what runs.
-            state: where an earlier process stopped, for a fit that goes on from a checkpoint.
+            state: where an earlier process stopped, for a fit that goes on from a checkpoint; on another rank than that
+                process's without what is its own.
         """
         self.remove()
         self._at_error = self._eval_steps_before = None
@@ -87,15 +88,14 @@ class LoggedValues:
         self._least = 0 if trainer.state.fn == "fit" else self._next_step or 0
         missing = missing_path(trainer)
         if missing is None:
-            pending = state.get("pending") if trainer.is_global_zero else None  # it is rank 0's
-            self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state), pending=pending)
+            self._tap = LoggerTap(trainer, self, sums=self._unfinished(trainer, state), pending=state.get("pending"))
             self._resumed = state.get("next_step") is not None
         else:
             if not self._warned:
                 _log.warning(_BY_PUBLIC_API, missing)
             self._warned = True
             self._tap = PublicTap(trainer, self, next_step=trainer.global_step if self._next_step is None else self._next_step)
-        for step, names, values, epoch in state.get("untold", []) if trainer.is_global_zero else []:  # it is rank 0's
+        for step, names, values, epoch in state.get("untold", []):
             self._sink("train", step, tuple(names), list(values), epoch=epoch)
 
     def go_on(self, state: dict[str, Any]) -> None:

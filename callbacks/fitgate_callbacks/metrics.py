@@ -355,13 +355,12 @@ class MetricsCallback(Callback):
         if restored.get("loss_is_apart"):
             self._loss_is_apart = True
             self._recording.tag_apart(LOSS, "train")
-        if self.recorder is not None:
+        if not trainer.is_global_zero:  # the rest, such as the epoch's sums, is rank 0's own
+            logged = {key: logged[key] for key in ("eval_steps", "next_step", "validation_is_due") if key in logged}
+        if self.recorder is not None or self._recording.witnesses:
             self._logged.install(trainer, logged)
-            if trainer.state.fn == "fit":
-                self._written.install(trainer, self.recorder)
-        elif self._recording.witnesses:
-            # What a checkpoint holds of an epoch's sums is rank 0's own.
-            self._logged.install(trainer, {key: logged[key] for key in ("eval_steps", "next_step") if key in logged})
+        if self.recorder is not None and trainer.state.fn == "fit":
+            self._written.install(trainer, self.recorder)
         self._take_early(trainer)
 
     def _take_early(self, trainer: Trainer) -> None:

@@ -161,7 +161,7 @@ def goes_on_amid_an_epoch(root: Path) -> float:
     options: dict[str, Any] = {"enable_checkpointing": True, "val_check_interval": 1}
     for ckpt_path, steps in ((None, 4), (root / "last.ckpt", -1)):
         saves = ModelCheckpoint(root, save_last=True, save_on_train_epoch_end=False)
-        trainer = _fit("ddp", MetricsCallback(root / "runs"), saves, ckpt_path=ckpt_path, max_steps=steps, **options)
+        trainer = _fit("ddp", MetricsCallback(root / "runs", ranks="all"), saves, ckpt_path=ckpt_path, max_steps=steps, **options)
     return float(trainer.callback_metrics["synced"])
 
 

@@ -104,7 +104,10 @@ def test_what_another_rank_loses_is_counted_too(tmp_path: Path) -> None:
 
 
 def test_an_average_over_ranks_is_of_both_alike_after_a_resume(tmp_path: Path) -> None:
-    """The checkpoint is rank 0's: it holds nothing of what ranks put together at the end of the epoch, else rank 0 would weigh more."""
+    """The checkpoint is rank 0's: it holds nothing of what ranks put together at the end of the epoch, else rank 0 would weigh more.
+
+    Nor goes rank 1 on with what is rank 0's own.
+    """
     assert list(run_on_two_ranks(goes_on_amid_an_epoch, tmp_path, folder=tmp_path)) == [0.5, 0.5]
     assert set(_only_run(tmp_path).metrics(["synced"])["value"].to_pylist()) == {0.5}
 
