@@ -59,7 +59,9 @@ class LoggedValues:
     @property
     def step(self) -> int:
         """The current step, as Lightning's loggers count."""
-        return max(self._tap.step + self._shift, self._least) if self._tap is not None else self._next_step or 0
+        if self._tap is None or (self._resumed and self._trainer is not None and self._trainer.training):
+            return self.coming_step  # by how much Lightning is off is known after the first batch
+        return max(self._tap.step + self._shift, self._least)
 
     @property
     def coming_step(self) -> int:

@@ -432,10 +432,24 @@ class LogsBefore(pl.Callback):
         pl_module.log("before", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="sum")
 
 
+class LogsByHand(pl.Callback):
+    """Records values of its own as a batch begins and as it ends."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._log(trainer, "begun by hand", batch_idx)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._log(trainer, "ended by hand", batch_idx)
+
+    def _log(self, trainer: Any, name: str, value: float) -> None:
+        (ours,) = (callback for callback in trainer.callbacks if isinstance(callback, MetricsCallback))
+        ours.log_metric(name, value)
+
+
 @pytest.mark.parametrize("stop", [("on_train_batch_start", 10), ("on_before_backward", 10), ("on_before_optimizer_step", 7)], ids=str)
 def test_a_batch_that_an_error_cuts_short_counts_once_in_its_epoch(tmp_path: Path, stop: tuple[str, int]) -> None:
-    """It is run again, on the sums of the batches before it."""
-    whole, resumed = _whole_and_resumed(tmp_path, LogsInEachHook, stop, LogsBefore(), keep=ON_EXCEPTION)
+    """It is run again, on the sums of the batches before it; what is recorded by hand in it has its step too."""
+    whole, resumed = _whole_and_resumed(tmp_path, LogsInEachHook, stop, LogsBefore(), LogsByHand(), keep=ON_EXCEPTION)
     assert resumed == whole
 
 
