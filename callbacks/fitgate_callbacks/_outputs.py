@@ -43,18 +43,19 @@ class StepOutputs:
     def __init__(self, accuracy: tuple[str, str] | None) -> None:
         self._accuracy = accuracy
         self._loss: Any = None
-        self._divided_by = 1
+        self._divided_by: int | None = 1
         self._pair: tuple[torch.Tensor, torch.Tensor] | None = None
         self._whole_pass: dict[int, _Counted] = {}
         self._counted: set[str] = set()
         self.gave_loss = False
 
-    def keep(self, outputs: Any, divided_by: int = 1) -> None:  # noqa: ANN401 - whatever training_step returned
+    def keep(self, outputs: Any, divided_by: int | None = 1) -> None:  # noqa: ANN401 - whatever training_step returned
         """Keep what the training step returned.
 
         Args:
             outputs: a loss, a dict that holds one, or anything in manual optimization.
-            divided_by: by how much Lightning has divided the loss for the gradients' sake.
+            divided_by: by how much Lightning has divided the loss for the gradients' sake; None in manual optimization, where
+                the loss is the module's own tensor, to which it may write at the next step.
         """
         self._divided_by = divided_by
         self._loss = outputs.get(LOSS) if type(outputs) is dict or isinstance(outputs, Mapping) else outputs
@@ -74,7 +75,7 @@ class StepOutputs:
         names: tuple[str, ...] = ()
         values: list[Any] = []
         if loss is not None and LOSS not in own_names:
-            number = _number(loss if self._divided_by == 1 else loss * self._divided_by)
+            number = _number(loss, self._divided_by)
             if number is not None:
                 values.append(number)
                 names = _LOSS_ALONE
@@ -161,10 +162,14 @@ def _kind(value: Any) -> str:  # noqa: ANN401
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
-def _number(loss: Any) -> Any:  # noqa: ANN401
+def _number(loss: Any, divided_by: int | None) -> Any:  # noqa: ANN401
     """The loss as it is recorded; None for what is no number: in manual optimization a step may return anything."""
     if isinstance(loss, torch.Tensor):
         if loss.numel() != 1:
             return None
-        return loss.item() if loss.is_cpu else loss.detach()
+        if divided_by is not None and divided_by != 1:
+            loss = loss * divided_by
+        if loss.is_cpu:
+            return loss.item()
+        return loss.detach().clone() if divided_by is None else loss.detach()
     return float(loss) if isinstance(loss, int | float) else None

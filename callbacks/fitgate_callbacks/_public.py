@@ -68,7 +68,7 @@ class PublicTap(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
         """Count, as loggers do: batches that end in an optimizer step, and each one in manual optimization."""
-        self._listener.returned(outputs, trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1)
+        self._listener.returned(outputs, trainer.accumulate_grad_batches if pl_module.automatic_optimization else None)
         before, self._global_step = self._global_step, trainer.global_step
         self._step, self._epoch = self._next_step, trainer.current_epoch
         if self._global_step != before or not pl_module.automatic_optimization:

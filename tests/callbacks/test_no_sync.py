@@ -70,6 +70,23 @@ class LogsMuch(Net):
         return {"logits": logits, "target": batch[1]}
 
 
+class KeepsAnAverage(LogsMuch):
+    """Optimizes by hand, and returns a tensor that it writes to at each step."""
+
+    def __init__(self, place: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__(place)
+        self.automatic_optimization = False
+        self.average = place(torch.tensor(0.0))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        outputs = super().training_step(batch, batch_idx)
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(outputs["loss"])
+        optimizer.step()
+        return {**outputs, "loss": self.average.lerp_(outputs["loss"].detach(), 0.1)}
+
+
 class NotesReads(pl.Callback):
     """What had been read when training was done, before anything was brought to the disk."""
 
@@ -77,22 +94,24 @@ class NotesReads(pl.Callback):
         self.until_here = list(Remote.reads)
 
 
-def _fit(root: Path, place: Callable[[torch.Tensor], torch.Tensor], *extra: Any, **options: Any) -> None:
+def _fit(root: Path, place: Callable[[torch.Tensor], torch.Tensor], *extra: Any, module: type[LogsMuch] = LogsMuch, **options: Any) -> None:
     callback = MetricsCallback(root, flush_every_s=3600, accuracy=("logits", "target"))
     trainer = pl.Trainer(**{**QUIET, **options}, logger=False, callbacks=[*extra, callback])
-    trainer.fit(LogsMuch(place), loader(), loader(2))
+    trainer.fit(module(place), loader(), loader(2))
 
 
-@pytest.mark.parametrize("saves", [False, True], ids=["", "OnExceptionCheckpoint"])
-def test_nothing_is_read_before_a_flush(tmp_path: Path, *, saves: bool) -> None:
+@pytest.mark.parametrize(
+    ("module", "saves"), [(LogsMuch, False), (LogsMuch, True), (KeepsAnAverage, False)], ids=["", "OnExceptionCheckpoint", "by-hand"]
+)
+def test_nothing_is_read_before_a_flush(tmp_path: Path, module: type[LogsMuch], *, saves: bool) -> None:
     """Values that are not on the CPU wait as tensors; fetched together at the end they are what a fit on the CPU records."""
     Remote.reads.clear()
     notes = NotesReads()
     keeps = [OnExceptionCheckpoint(tmp_path)] if saves else []
-    _fit(tmp_path / "remote", lambda tensor: tensor.as_subclass(Remote), notes, *keeps, enable_checkpointing=saves)
+    _fit(tmp_path / "remote", lambda tensor: tensor.as_subclass(Remote), notes, *keeps, module=module, enable_checkpointing=saves)
     assert notes.until_here == []
     assert "tolist" in Remote.reads  # the flush at the end: so reading is noticed
-    _fit(tmp_path / "cpu", lambda tensor: tensor)
+    _fit(tmp_path / "cpu", lambda tensor: tensor, module=module)
     assert stored_points(tmp_path / "remote") == stored_points(tmp_path / "cpu")
 
 

@@ -36,8 +36,8 @@ _PATHS = (
 class Listener(Protocol):
     """Who is told what Lightning's loggers are told. Values are floats or, on an accelerator, tensors."""
 
-    def returned(self, outputs: Any, divided_by: int) -> None:  # noqa: ANN401
-        """What the training step has returned, with its loss divided for the gradients' sake."""
+    def returned(self, outputs: Any, divided_by: int | None) -> None:  # noqa: ANN401
+        """What the training step has returned, with its loss divided for the gradients' sake; None in manual optimization."""
 
     def train_step(self, step: int, axis: Any, names: tuple[str, ...], values: Sequence[Any], own_names: frozenset[str]) -> None:  # noqa: ANN401
         """After a training batch that loggers record: what was logged since the last, and all names the module logs.
@@ -320,7 +320,7 @@ class LoggerTap:
         def run_manually(*args: Any) -> Any:  # noqa: ANN401 - likewise
             outputs = run_manual(*args)
             if self._listener is not None:
-                self._listener.returned(outputs, 1)
+                self._listener.returned(outputs, None)
             return outputs
 
         self._set(connector, "update_train_step_metrics", update_train_step_metrics)
