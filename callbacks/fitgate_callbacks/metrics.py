@@ -173,7 +173,7 @@ class MetricsCallback(Callback):
 
     # Lightning's hooks, in the order of a fit
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Choose the run's id."""
         if getattr(trainer, "barebones", False):
             message = "MetricsCallback has nothing to record under Trainer(barebones=True), which turns self.log off; take one of them out"
@@ -181,7 +181,8 @@ class MetricsCallback(Callback):
         if stage == "predict":
             return
         counts = self._accuracy is not None and (stage == "validate" or (stage == "fit" and trainer.enable_validation))
-        if counts and trainer.world_size > 1 and not all_validate(trainer):
+        some_leave_out = trainer.world_size > 1 and not all_validate(trainer)
+        if counts and some_leave_out:
             message = (
                 f"MetricsCallback(accuracy={self._accuracy!r}) counts the validation over all ranks, and with "
                 "allow_zero_length_dataloader_with_multiple_devices a rank may leave it out: the others would wait for it without end. "
@@ -191,6 +192,8 @@ class MetricsCallback(Callback):
         if not self._recording.is_for(trainer, stage):
             self._renew()
         self._recording.choose(trainer)
+        if some_leave_out and stage != "fit":
+            self._begin(trainer, pl_module)  # a rank without any batch comes to none of the hooks below
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Listen to a LearningRateMonitor, before it asks for loggers."""

@@ -35,6 +35,9 @@ class Ranked(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_rank", float(self.global_rank), on_step=True, on_epoch=True)
 
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_rank", float(self.global_rank), on_step=True, on_epoch=True)
+
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
@@ -112,8 +115,8 @@ def _fit(strategy: str, *callbacks: pl.Callback, ckpt_path: Path | None = None, 
     return trainer
 
 
-def _loader() -> DataLoader[Any]:
-    return DataLoader(TensorDataset(torch.randn(24, 4), torch.arange(24) % 3), batch_size=4)
+def _loader(samples: int = 24) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(samples, 4), torch.arange(samples) % 3), batch_size=4)
 
 
 class Reports(pl.Callback):
@@ -163,6 +166,28 @@ def goes_on_amid_an_epoch(root: Path) -> float:
         saves = ModelCheckpoint(root, save_last=True, save_on_train_epoch_end=False)
         trainer = _fit("ddp", MetricsCallback(root / "runs", ranks="all"), saves, ckpt_path=ckpt_path, max_steps=steps, **options)
     return float(trainer.callback_metrics["synced"])
+
+
+class OnOneRank(pl.LightningDataModule):
+    """Nothing to validate and to test on rank 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def val_dataloader(self) -> Any:
+        return _loader(0 if self.trainer.global_rank else 24)  # type: ignore[union-attr]
+
+    test_dataloader = val_dataloader
+
+
+def evaluates_on_one_rank(root: Path, ranks: Any) -> list[str]:
+    """What a validation and a test come to on this rank, where the other leaves them out."""
+    torch.set_num_threads(1)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    ours = MetricsCallback(root / "runs", ranks=ranks)
+    trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler=False, callbacks=[ours], **quiet)
+    return [str(each(Ranked(), datamodule=OnOneRank(), verbose=False)) for each in (trainer.validate, trainer.test)]
 
 
 def records_apart(root: Path) -> list[str]:

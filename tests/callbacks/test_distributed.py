@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fitgate
 from tests._process import run_on_two_ranks, run_script
-from tests.callbacks._distributed_fit import fails_to_open, goes_on_amid_an_epoch, main, records_apart
+from tests.callbacks._distributed_fit import evaluates_on_one_rank, fails_to_open, goes_on_amid_an_epoch, main, records_apart
 
 SCRIPT = Path(__file__).with_name("_distributed_fit.py")
 ALONE = [sys.executable]
@@ -109,7 +109,20 @@ def test_an_average_over_ranks_is_of_both_alike_after_a_resume(tmp_path: Path) -
     Nor goes rank 1 on with what is rank 0's own.
     """
     assert list(run_on_two_ranks(goes_on_amid_an_epoch, tmp_path, folder=tmp_path)) == [0.5, 0.5]
-    assert set(_only_run(tmp_path).metrics(["synced"])["value"].to_pylist()) == {0.5}
+    run = _only_run(tmp_path)
+    assert set(run.metrics(["synced"])["value"].to_pylist()) == {0.5}
+    assert [set(run.metrics(["rank_epoch"], rank=rank)["value"].to_pylist()) for rank in (0, 1)] == [{0.0}, {1.0}]
+
+
+@pytest.mark.parametrize("ranks", ["zero", "all"])
+def test_a_rank_that_leaves_a_test_out_is_not_waited_for(tmp_path: Path, ranks: str) -> None:
+    """It has no batch of it, which the user allows: the other's points are there."""
+    rank_0, rank_1 = run_on_two_ranks(evaluates_on_one_rank, tmp_path, ranks, folder=tmp_path)
+    assert rank_1 == ["[]", "[]"]
+    assert rank_0 == ["[{'val_rank_epoch': 0.0}]", "[{'test_rank_epoch': 0.0}]"]
+    run = _only_run(tmp_path)
+    assert (run.state, len(run.info.attempts)) == ("completed", 1)
+    assert run.metrics(["val_rank_step", "test_rank_step"])["step"].to_pylist() == [*range(6), *range(6)]
 
 
 @pytest.mark.stress
