@@ -164,6 +164,28 @@ def test_a_resumed_fit_has_the_history_of_one_that_never_stopped(
 
 
 @pytest.mark.parametrize(
+    ("keep", "stop"),
+    [
+        ({"save_on_exception": True}, ("on_before_backward", 3)),
+        (AT_VALIDATION_END, ("on_train_batch_start", BATCHES + 2)),
+    ],
+    ids=str,
+)
+def test_a_fit_to_a_number_of_steps_goes_on_twice(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], stop: tuple[str, int]
+) -> None:
+    """From the end of an epoch, which Lightning then ends again and counts as ended once too often; and from what the second attempt saved."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    options: dict[str, Any] = {"max_steps": 4 * BATCHES, "max_epochs": -1}
+    for saved, stops in ((AT_EPOCH_END, ("on_train_batch_start", 9)), (keep, stop)):
+        with pytest.raises(RuntimeError, match="on purpose"):
+            _fit(tmp_path, Stops(*stops, _raise), keep=saved, ckpt_path=last if last.exists() else None, **options)
+    _fit(tmp_path, keep=keep, ckpt_path=last, **options)
+    whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
+    assert _history(tmp_path) == _uninterrupted(whole, tuple(options.items()))
+
+
+@pytest.mark.parametrize(
     ("keep", "stops", "options"),
     [
         (ON_EXCEPTION, [("on_validation_start", 1)], {"val_check_interval": 2}),

@@ -131,6 +131,9 @@ class LoggerTap:
         self._sums = dict(sums or {})
         self._pending = dict(pending or {})
         self._in_step = False
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        # Under `max_steps` a fit that goes on from the end of an epoch ends it again: it is processed twice, and completed once.
+        self._ended_again = epochs.processed - epochs.completed if trainer.max_steps != -1 else 0
         self._before_validation: dict[str, int] | None = None
         self._before_batch: tuple[Sums, list[ObjectState] | Exception] | None = None
         self._train_values.take()  # what a fit that was cut short has left there is not this one's
@@ -255,7 +258,7 @@ class LoggerTap:
     @property
     def _epoch_is_over(self) -> bool:
         epochs: Any = self._trainer.fit_loop.epoch_progress.current
-        return bool(epochs.processed > epochs.completed)
+        return bool(epochs.processed - epochs.completed > self._ended_again)
 
     @property
     def _accumulates(self) -> bool:
