@@ -189,6 +189,8 @@ class Recording:
             names, values = self._not_standing(self._standing, stage, step, names, values)
             if not names:
                 return
+            if self._standing is not None and epoch is not None:  # a checkpoint held it
+                self._standing.add(stage, step, names, values)
         if names is not self._last_names:
             self._last_names = names
             self._note(stage, names)

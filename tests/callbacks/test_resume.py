@@ -219,22 +219,32 @@ def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _fit_and_be_killed(root: Path, batch: int, keep: dict[str, Any], ckpt_path: Path | None) -> None:
-    _fit(root, Stops("on_train_batch_start", batch, _kill), keep=keep, ckpt_path=ckpt_path)
+def _fit_and_be_killed(root: Path, batch: int, keep: dict[str, Any], ckpt_path: Path | None, options: dict[str, Any]) -> None:
+    _fit(root, Stops("on_train_batch_start", batch, _kill), keep=keep, ckpt_path=ckpt_path, **options)
 
 
-@pytest.mark.parametrize("keep", [AT_EPOCH_END, {"every_n_train_steps": 1}, EACH_SECOND_STEP], ids=str)
+@pytest.mark.parametrize(
+    ("keep", "options"),
+    [
+        (AT_EPOCH_END, {}),
+        (AT_EPOCH_END, {"max_steps": 4 * BATCHES, "max_epochs": -1}),
+        ({"every_n_train_steps": 1}, {}),
+        (EACH_SECOND_STEP, {}),
+    ],
+    ids=str,
+)
 def test_what_a_checkpoint_stands_for_outlives_a_kill(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any]
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], options: dict[str, Any]
 ) -> None:
     """`kill -9` before the next flush, twice over: a fit that goes on from the checkpoint leaves no gap."""
     last = tmp_path / "checkpoints" / "last.ckpt"
     for batch in (9, 8):
-        done = run_function(_fit_and_be_killed, tmp_path, batch, keep, last if last.exists() else None, folder=tmp_path)
+        done = run_function(_fit_and_be_killed, tmp_path, batch, keep, last if last.exists() else None, options, folder=tmp_path)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    _fit(tmp_path, keep=keep, ckpt_path=last)
+    _fit(tmp_path, keep=keep, ckpt_path=last, **options)
     history = _history(tmp_path)
-    assert history == _uninterrupted(tmp_path_factory.getbasetemp() / "whole", ())
+    whole = tmp_path_factory.getbasetemp() / "-".join(["whole", *map(str, options.values())])
+    assert history == _uninterrupted(whole, tuple(options.items()))
     (run,) = fitgate.Store(str(tmp_path / "runs")).runs()
     assert _mirrored(run) == _as_float32(history)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,6 +81,10 @@ class Standing:
         if before is None or not isinstance(value, float | int):
             return False
         return bool(stage == "train" or before == value or (math.isnan(before) and math.isnan(value)))
+
+    def add(self, stage: str, step: int, names: Sequence[str], values: Sequence[Any]) -> None:
+        """Points of before that are recorded only now."""
+        self._points.update(((stage, name, step), float(value)) for name, value in zip(names, values, strict=True))
 
 
 def _rows(run_dir: Path, wanted: pc.Expression, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
