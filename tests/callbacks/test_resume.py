@@ -496,10 +496,14 @@ class LogsInEachSecondBatch(Net):
 
 
 @pytest.mark.parametrize("count", [9, 10])
-def test_an_error_amid_a_window_of_accumulation_loses_nothing_of_its_first_batch(tmp_path: Path, count: int) -> None:
-    """Loggers are told at the window's end, which comes in the fit that goes on; the error comes in either of its batches."""
+@pytest.mark.parametrize("keep", [ON_EXCEPTION, {**ON_EXCEPTION, "every_n_train_steps": 5}], ids=str)
+def test_an_error_amid_a_window_of_accumulation_loses_nothing_of_its_first_batch(tmp_path: Path, count: int, keep: dict[str, Any]) -> None:
+    """Loggers are told at the window's end, which comes in the fit that goes on; the error comes in either of its batches.
+
+    So it is where a checkpoint made just before they are told holds the same.
+    """
     stop = ("on_before_backward", count)
-    whole, resumed = _whole_and_resumed(tmp_path, LogsInEachSecondBatch, stop, keep=ON_EXCEPTION, accumulate_grad_batches=2)
+    whole, resumed = _whole_and_resumed(tmp_path, LogsInEachSecondBatch, stop, keep=keep, accumulate_grad_batches=2)
     own = [[point for point in points if point[1] in ("first", "each")] for points in (whole, resumed)]
     assert own[0] == own[1]
     assert len(own[0]) == 2 * 2 * BATCHES // 2

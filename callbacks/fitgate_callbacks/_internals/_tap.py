@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -193,9 +193,13 @@ class LoggerTap:
             names, values = self._train_values.take()
         return {**self._pending, **{name: float(value) for name, value in zip(names, values, strict=True)}}
 
-    def kept(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def kept(self) -> Iterator[None]:
         """What is told meanwhile counts as untold."""
-        return self._train_values.kept()
+        pending = self._pending
+        with self._train_values.kept():
+            yield
+        self._pending = pending
 
     def epoch_state(self) -> dict[str, Any]:
         """For a fit that is resumed from here: the epoch it goes on with, and what that epoch has added up so far.
