@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -52,6 +52,7 @@ class LoggedValues:
         self._warned = False
         self._eval_steps_before: dict[str, int] | None = None  # the validation that is running
         self._left_out = 0  # validations that earlier attempts were to run, and that are not run again
+        self._is_rest = False  # of a validation that an earlier attempt has begun
         self._trainer: Trainer | None = None
         self._at_error: dict[str, Any] | None = None
         self._joined: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
@@ -137,14 +138,21 @@ class LoggedValues:
         return state
 
     def start_validation(self) -> None:
-        """A validation begins."""
-        self._count_left_out()
+        """A validation begins, or Lightning goes on with an earlier one, which it may do where that was over."""
+        tap = self._tap
+        done = tap.validated if isinstance(tap, LoggerTap) else 0
+        self._is_rest = done > 0
+        self._count_validations(self._eval_steps, self._left_out - int(done))
+        self._left_out = 0
         self._eval_steps_before = dict(self._eval_steps)
-        if isinstance(self._tap, LoggerTap):
-            self._tap.start_validation()
+        if isinstance(tap, LoggerTap):
+            tap.start_validation()
 
     def end_validation(self) -> None:
         """It has ended, and all hooks of the module with it."""
+        if self._is_rest and self._eval_steps_before is not None:
+            # It began with the first batch, and ran as many as were left.
+            self._count_validations(self._eval_steps_before, 1)
         self._eval_steps_before = None
         if isinstance(self._tap, LoggerTap):
             self._tap.end_validation()
@@ -155,9 +163,9 @@ class LoggedValues:
         if isinstance(tap, LoggerTap):
             state |= _guarded(tap.epoch_state, dict[str, Any]())
             state["validation_is_due"] = state.get("validation_is_due", 0) + self._left_out
-            if cut_short and tap.is_validating:  # it won't be run again, nor gone on with
+            if cut_short and tap.is_validating:
                 state["eval_steps"] = dict(self._eval_steps if self._eval_steps_before is None else self._eval_steps_before)
-                state["validation_is_due"] += 1
+                state["validation_is_due"] += not tap.validation_goes_on
             state["pending"] = _guarded(tap.pending, dict[str, float]())
             state["metric_states"] = _guarded(partial(tap.metric_states, cut_short=cut_short), None)
             if self._next_step is not None:
@@ -201,13 +209,11 @@ class LoggedValues:
         if names:
             self._sink(stage, axis, names, values)
 
-    def _count_left_out(self) -> None:
-        if not self._left_out or self._trainer is None:
-            return
-        passes, self._left_out = self._left_out, 0
-        for i, count in enumerate(self._trainer.num_val_batches):
-            seen = int(count) * passes if math.isfinite(count) else 0
-            self._eval_steps[f"validate/{i}"] = self._eval_steps.get(f"validate/{i}", 0) + seen
+    def _count_validations(self, before: Mapping[str, int], whole: int) -> None:
+        """Count so many whole ones, whatever has run of them. How many batches some loaders have nobody knows: theirs are those that run."""
+        for i, count in enumerate(self._trainer.num_val_batches if self._trainer is not None else []):
+            if math.isfinite(count):
+                self._eval_steps[f"validate/{i}"] = max(before.get(f"validate/{i}", 0) + int(count) * whole, 0)
 
     def _going_on(self, step: int, *, ahead: int) -> int:
         """The step as it would be had the fit never stopped: the first one after a resume shows by how much Lightning is off."""

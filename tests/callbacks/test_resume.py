@@ -5,7 +5,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -415,16 +415,29 @@ def test_what_was_logged_amid_a_window_of_accumulation_outlives_a_resume(tmp_pat
 
 
 def _run_of(
-    folder: Path, module: Callable[[], Net], stop: Stops | None = None, *extra: Any, keep: dict[str, Any], val: Any = None, **options: Any
+    folder: Path,
+    module: Callable[[], Net],
+    stops: Sequence[Stops] = (),
+    *extra: Any,
+    keep: dict[str, Any],
+    train: Any = None,
+    val: Any = None,
+    **options: Any,
 ) -> fitgate.Run:
-    """A fit of two epochs, cut short by an error and gone on with where there is a `stop`."""
+    """A fit of two epochs, cut short by an error and gone on with as often as there are `stops`."""
     last = folder / "checkpoints" / "last.ckpt"
-    for stops in [[stop], []] if stop else [[]]:
+    for stop in [*([each] for each in stops), []]:
         saves = ModelCheckpoint(folder / "checkpoints", save_last=True, **keep)
         settings = {**QUIET, "enable_checkpointing": True, "logger": False, **options}
-        trainer = pl.Trainer(**settings, callbacks=[*extra, *stops, MetricsCallback(folder / "runs"), saves])
-        with pytest.raises(RuntimeError, match="on purpose") if stops else contextlib.nullcontext():
-            trainer.fit(module(), _same_batches(), val or loader(2), ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer = pl.Trainer(**settings, callbacks=[*extra, *stop, MetricsCallback(folder / "runs"), saves])
+        with pytest.raises(RuntimeError, match="on purpose") if stop else contextlib.nullcontext():
+            trainer.fit(
+                module(),
+                _same_batches() if train is None else train,
+                val or loader(2),
+                ckpt_path=last if last.exists() else None,
+                weights_only=True,
+            )
     (run,) = fitgate.Store(str(folder / "runs")).runs()
     return run
 
@@ -433,9 +446,12 @@ def _points(run: fitgate.Run) -> list[Any]:
     return [(row["stage"], row["name"], row["step"], row["epoch"], row["value"]) for row in run.metrics().to_pylist()]
 
 
-def _whole_and_resumed(root: Path, module: Callable[[], Net], stop: tuple[str, int], *extra: Any, **options: Any) -> list[list[Any]]:
-    """The points of a fit that never stopped, and of one that was."""
-    fits = (("whole", None), ("resumed", Stops(*stop, _raise)))
+def _whole_and_resumed(
+    root: Path, module: Callable[[], Net], stop: tuple[str, int] | list[tuple[str, int]], *extra: Any, **options: Any
+) -> list[list[Any]]:
+    """The points of a fit that never stopped, and of one that was stopped, once or again and again."""
+    stops = stop if isinstance(stop, list) else [stop]
+    fits: list[tuple[str, list[Stops]]] = [("whole", []), ("resumed", [Stops(*each, _raise) for each in stops])]
     return [_points(_run_of(root / name, module, stops, *extra, **options)) for name, stops in fits]
 
 
@@ -573,16 +589,43 @@ def test_a_resumed_epoch_counts_nothing_twice(tmp_path: Path, module: type[Net])
     assert {"of_updates", "begun"} & {point[1] for point in whole}
 
 
-def test_a_validation_that_is_left_out_is_counted_for_each_of_its_loaders(tmp_path: Path) -> None:
-    """Lightning goes on behind one that was cut short: later ones have the steps that they have in a fit that never stopped."""
+class MayFailInValidation(Net):
+    """Has a hook for what a validation step itself raises."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        for callback in self.trainer.callbacks:
+            getattr(callback, "in_validation_step", bool)()
+
+
+@pytest.mark.parametrize(
+    ("stop", "first", "second"),
+    [
+        (("on_validation_start", 1), [0, 1], [0, 1, 2]),
+        (("in_validation_step", 4), [], [1, 2]),
+        (("in_validation_step", 14), [], [7, 8]),
+        ([("in_validation_step", 4), ("on_validation_end", 1)], [], [1, 2]),
+        ([("in_validation_step", 4), ("on_train_batch_end", 2)], [3], [1, 2, 3, 4, 5]),
+    ],
+    ids=str,
+)
+def test_a_validation_that_is_left_out_is_counted_for_each_of_its_loaders(
+    tmp_path: Path, stop: tuple[str, int] | list[tuple[str, int]], first: list[int], second: list[int]
+) -> None:
+    """Lightning goes on behind one that was cut short: later ones have the steps that they have in a fit that never stopped.
+
+    Where the step itself failed it runs as many batches as were left, beginning with the first loader's first. Resumed once more
+    in the same epoch, it runs one batch of a validation that it takes for such a one.
+    """
     options = {"num_sanity_val_steps": 0, "val_check_interval": 2, "val": [loader(2), loader(3)]}
-    whole, resumed = _whole_and_resumed(tmp_path, Net, ("on_validation_start", 1), keep=ON_EXCEPTION, **options)
+    whole, resumed = _whole_and_resumed(tmp_path, MayFailInValidation, stop, keep=ON_EXCEPTION, **options)
     left_out = [point for point in whole if point not in resumed]
     assert sorted(point[1:3] for point in left_out if "step" in point[1]) == [
-        *(("val_loss_step/dataloader_idx_0", step) for step in range(2)),
-        *(("val_loss_step/dataloader_idx_1", step) for step in range(3)),
+        *(("val_loss_step/dataloader_idx_0", step) for step in first),
+        *(("val_loss_step/dataloader_idx_1", step) for step in second),
     ]
-    assert not [point for point in resumed if point not in whole]
+    # The mean of a part of a validation is another.
+    assert {point[1].split("/")[0] for point in resumed if point not in whole} <= ({"val_loss_epoch"} if isinstance(stop, list) else set())
 
 
 class LogsItsEpoch(Net):

@@ -185,6 +185,18 @@ class LoggerTap:
         running = self._trainer.validating and self._trainer.state.fn == "fit"
         return running and (self._before_validation is not None or not done)
 
+    @property
+    def validated(self) -> float:
+        """How much of the fit's validation is done, from 0 to 1. As it begins that is 0, unless Lightning goes on with an earlier one."""
+        done: int = self._epoch_loop.val_loop.batch_progress.current.completed
+        return min(done / sum(self._trainer.num_val_batches), 1.0) if self._trainer.state.fn == "fit" else 0.0
+
+    @property
+    def validation_goes_on(self) -> bool:
+        """Whether a resumed fit runs the rest of the validation that is cut short now: so it does where the validation's step failed."""
+        total = self._epoch_loop.val_loop.batch_progress.total
+        return bool(total.ready == total.started == total.processed + 1 == total.completed + 1) and self.validated < 1
+
     def pending(self) -> dict[str, float]:
         """Step values that were logged amid a window of accumulation, by name: loggers are told at its end."""
         if not self._window_is_open:
