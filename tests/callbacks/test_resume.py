@@ -5,7 +5,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
@@ -626,6 +626,39 @@ def test_a_validation_that_is_left_out_is_counted_for_each_of_its_loaders(
     ]
     # The mean of a part of a validation is another.
     assert {point[1].split("/")[0] for point in resumed if point not in whole} <= ({"val_loss_epoch"} if isinstance(stop, list) else set())
+
+
+class SkipsTheRest(Net):
+    """Ends its second epoch amid it, and with that the validation that would follow."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if self.current_epoch == 1 and batch_idx == BATCHES // 2 else None
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("at", float(batch_idx), on_step=True, on_epoch=True)
+        return self.loss(batch)
+
+
+class Stream(IterableDataset[Any]):
+    """Batches whose number nobody knows beforehand."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(loader(BATCHES))
+
+
+@pytest.mark.parametrize("train", [_same_batches(), DataLoader(Stream(), batch_size=None)], ids=["sized", "a stream"])
+@pytest.mark.parametrize(
+    ("keep", "stop"), [(AT_EPOCH_END, ("on_train_batch_start", 12)), (ON_EXCEPTION, ("on_train_epoch_end", 2))], ids=str
+)
+def test_an_epoch_that_the_module_ends_itself(tmp_path: Path, keep: dict[str, Any], stop: tuple[str, int], train: Any) -> None:
+    """The batch that it skips takes no step, and keeps no value of its epoch out of a checkpoint."""
+    whole, resumed = _whole_and_resumed(tmp_path, SkipsTheRest, stop, keep=keep, train=train, max_epochs=3)
+    assert resumed == whole
+    assert [point[2] for point in whole if point[1] == "at_epoch"] == [
+        BATCHES - 1,
+        BATCHES + BATCHES // 2 - 1,
+        2 * BATCHES + BATCHES // 2 - 1,
+    ]
 
 
 class LogsItsEpoch(Net):

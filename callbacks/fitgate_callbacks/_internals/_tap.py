@@ -22,6 +22,7 @@ _PATHS = (
     "_logger_connector.update_train_step_metrics",
     "_logger_connector.update_eval_step_metrics",
     "_logger_connector.log_metrics",
+    "_logger_connector._first_loop_iter",
     "fit_loop._should_accumulate",
     "fit_loop.epoch_loop._batches_that_stepped",
     "fit_loop.epoch_loop._results",
@@ -156,9 +157,12 @@ class LoggerTap:
 
     @property
     def batch_is_untold(self) -> bool:
-        """Whether the batch in hand counts as done, so that a resumed fit won't run it again, while loggers know nothing of it yet."""
-        current = self._epoch_loop.batch_progress.current
-        return bool(current.processed > current.completed) and not self._accumulates
+        """Whether the batch in hand counts as done, so that a resumed fit won't run it again, while loggers know nothing of it yet.
+
+        One that the module skips, with the rest of its epoch, counts as done as well; loggers are never told of it.
+        """
+        current, is_in_hand = self._epoch_loop.batch_progress.current, self._connector._first_loop_iter is not None  # noqa: SLF001
+        return is_in_hand and bool(current.processed > current.completed) and not self._accumulates
 
     @property
     def epoch_is_untold(self) -> bool:
