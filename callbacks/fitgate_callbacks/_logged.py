@@ -101,10 +101,16 @@ class LoggedValues:
         for step, names, values, epoch in state.get("untold", []):
             self._sink("train", step, tuple(names), list(values), epoch=epoch)
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Count on from where an earlier process stopped, though nothing is left to fit: it may be validated or tested."""
+    def go_on(self, state: dict[str, Any], *, error: bool = False) -> None:
+        """Count on from where an earlier process stopped, though nothing is left to fit: it may be validated or tested.
+
+        Args:
+            state: where that was.
+            error: something was raised before anything was recorded. A checkpoint that is saved on it stands where that process stopped.
+        """
         if state:
             self._eval_steps, self._next_step = dict(state["eval_steps"]), state["next_step"]
+            self._at_error = state if error else None
 
     def remove(self, *, error: bool = False) -> None:
         """Listen no more.

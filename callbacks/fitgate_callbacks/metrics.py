@@ -399,7 +399,7 @@ class MetricsCallback(Callback):
         self._logged.remove(error=error)
         self._outputs.drop()
         if self.recorder is None:
-            self._logged.go_on(self._restored.get("logged", {}))
+            self._logged.go_on(self._restored.get("logged", {}), error=error)
         self._recording.close(restored=self._restored.get("run_id"))
         self._restored, self._early, self._may_begin = {}, [], False
 

@@ -526,22 +526,24 @@ def test_an_error_amid_a_window_of_accumulation_loses_nothing_of_its_first_batch
 
 
 class FailsAsItBegins(SumsUp):
-    """As where the module looks for data that are not there."""
+    """As where the module looks for data that are not there: after callbacks have begun."""
 
     def on_train_start(self) -> None:
         _raise()
 
 
+@pytest.mark.parametrize("keep", [ON_EXCEPTION, {**ON_EXCEPTION, "every_n_train_steps": 1}], ids=str)
+@pytest.mark.parametrize("module", [FailsAsItBegins, SumsUp])
 def test_an_error_as_a_resumed_fit_begins_takes_nothing_from_the_epoch_that_it_goes_on_with(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, keep: dict[str, Any], module: type[Net]
 ) -> None:
     """The checkpoint that is saved on it too has what that epoch had summed up before the batch that was cut short."""
     last = tmp_path / "checkpoints" / "last.ckpt"
     with pytest.raises(RuntimeError):
-        _fit(tmp_path, Stops("on_before_backward", 10, _raise), keep=ON_EXCEPTION)
+        _fit(tmp_path, Stops("on_before_backward", 10, _raise), keep=keep)
     with pytest.raises(RuntimeError):
-        _fit(tmp_path, keep=ON_EXCEPTION, ckpt_path=last, module=FailsAsItBegins)
-    _fit(tmp_path, keep=ON_EXCEPTION, ckpt_path=last)
+        _fit(tmp_path, *([Stops("on_train_start", 1, _raise)] if module is SumsUp else []), keep=keep, ckpt_path=last, module=module)
+    _fit(tmp_path, keep=keep, ckpt_path=last)
     assert _history(tmp_path) == _uninterrupted(tmp_path_factory.getbasetemp() / "whole", ())
 
 
