@@ -170,7 +170,7 @@ class Recording:
         if self.recorder is None or (fitting and (self._fits or self.recorder.superseded)):
             self._open(trainer, module, first_step=step if run_id else None, alone=alone)
         elif fitting:
-            self.recorder.update(state="running", fit=None)
+            self.recorder.go_on(state="running", fit=None)
         self.trainer, self._in_fit = trainer, fitting
         self._fits += fitting
         at_exit(self._at_exit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -35,6 +36,8 @@ __all__ = [
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """A whole number that is read from a file: a larger one counts nothing, and tables have no place for it."""
+_NO_SUCH_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems answer that know no `fsync` of a folder, such as some shares that are mounted from elsewhere."""
 _DEEPEST = 100
 _NESTED = f"its values are nested more than {_DEEPEST} deep"
 _NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+')
@@ -113,10 +116,13 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Wait until the names in a folder are on the disk, on a file system that can say so of a folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_FSYNC:
+            raise
     finally:
         os.close(handle)
 

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,19 @@ def test_a_callback_that_validates_after_another_went_on_with_its_run_hides_noth
     after = fitgate.Store(str(tmp_path)).run(str(first.run_id))
     assert (after.info.attempts, after.info.fit, after.state) == (before.info.attempts, before.info.fit, "completed")
     assert after.metrics(stage="train").equals(points)
+
+
+def test_a_fit_after_a_validation_is_alive_from_its_first_step(tmp_path: Path) -> None:
+    """That may take minutes, and a run that is silent for five of them counts as lost: the thread that writes is there before it."""
+    alive = []
+
+    class Looks(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            alive.append("fitgate-flush" in {thread.name for thread in threading.enumerate()})
+
+    trainer = pl.Trainer(**QUIET, logger=False, callbacks=[MetricsCallback(tmp_path), Looks()], num_sanity_val_steps=0)
+    _validate_and_fit(trainer, Net())
+    assert all(alive)
 
 
 def test_a_value_logged_between_two_fits_stands_beside_theirs(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fitgate.store._attempts import seems_alive
 from fitgate.store._checkpoints import WrittenCheckpoint
 from fitgate.store._open import open_recorder
 from fitgate.store._recorder import Recorder
+from fitgate.store._resume import Standing
 from fitgate.store._run_file import Attempt, RunInfo, read_run_info, write_run_info
 from fitgate.store._schema import Record
 
@@ -79,6 +80,22 @@ def test_lost_points_of_two_attempts_add_up(tmp_path: Path) -> None:
         assert _info(run_dir).lost_points == 20 * times
     recorders[0].count_lost_elsewhere(0)
     assert _info(run_dir).lost_points == 20
+
+
+def test_points_of_an_attempt_that_run_json_no_longer_knows_are_masked_too(tmp_path: Path) -> None:
+    """Somebody has removed a damaged run.json, and the fit goes on from a checkpoint."""
+    run_dir = tmp_path / "r"
+    first = _begin(run_dir)
+    _log(first, range(10), 1.0)
+    first.close()
+    (run_dir / "run.json").unlink()
+    standing = Standing(run_dir, rank=0, resumed_step=5, first_step=6)
+    assert standing.has("train", "loss", 5, 1.0)
+    second = _begin(run_dir, resumed_step=5)
+    _log(second, range(6, 8), 2.0)
+    second.close()
+    assert [attempt.number for attempt in _info(run_dir).attempts] == [1]
+    assert _losses(run_dir) == [1.0] * 6 + [2.0] * 2
 
 
 _ATTEMPT = """

@@ -1,6 +1,7 @@
 """Damaged files: a reader is told which and what to do, and never gets wrong points."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from fitgate.store._evidence import BATCHES_FOLDER, SAMPLES, WEIGHT
 from fitgate.store._parquet import encode
 from fitgate.store._schema import BATCHES, Record
 from fitgate.store._segments import SegmentWriter
+from fitgate.store._writer import PointsGoneError
 
 
 def _run(root: Path, steps: int = 300) -> tuple[fitgate.Run, list[Path]]:
@@ -60,7 +62,8 @@ def test_a_damaged_file_takes_no_other_point_with_it_while_recording(tmp_path: P
         log(range(start, start + 10))
     files = sorted((tmp_path / "metrics").iterdir())
     files[2].write_bytes(files[2].read_bytes()[:-1])  # steps 20 to 29
-    log([5, 25, 45, *range(55, 80)], 3.0)
+    with pytest.raises(PointsGoneError, match=re.escape(f"{files[2]} can't be read")):
+        log([5, 25, 45, *range(55, 80)], 3.0)
     writer.close()
     assert (writer.lost, writer.waiting) == (2, 0)
     files[2].unlink()

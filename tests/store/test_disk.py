@@ -1,9 +1,11 @@
 """Real disks that fill up, turn read-only or lose their folders while a run is recorded."""
 
+import errno
 import logging
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from fitgate.gate import judge
 from fitgate.store._open import open_recorder
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import FitFacts
-from fitgate.store._schema import Record
+from fitgate.store._schema import BATCHES, Record
 
 NEVER_S = 3600.0
 PER_FLUSH = 1000
@@ -49,6 +51,10 @@ def _log(recorder: Recorder, start: int, count: int = PER_FLUSH) -> None:
             Record("train", step, step, 0, 1_700_000_000_000_000 + step * 300_000, ("loss",), ((step * 0.6180339887498949) % 1,))
         )
     recorder.flush()
+
+
+def _of_a_batch(step: int) -> Record:
+    return Record(BATCHES, step, step, 0, 1_700_000_000_000_000, ("samples", "val_loss"), (8.0 * (step + 1), 0.5))
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -159,9 +165,10 @@ def test_a_disk_that_is_read_only_for_a_while(tmp_path: Path, caplog: pytest.Log
 
 
 def test_a_run_folder_removed_while_recording(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is made again with all that is in memory, run.json too; one warning."""
+    """It is made again with all that is in memory, run.json too; one warning, which says so."""
     run_dir = tmp_path / "r"
     recorder = open_recorder(run_dir, flush_every_s=NEVER_S)
+    recorder.record(_of_a_batch(0))
     _log(recorder, 0)
     shutil.rmtree(run_dir)
     _log(recorder, PER_FLUSH)
@@ -172,7 +179,10 @@ def test_a_run_folder_removed_while_recording(tmp_path: Path, caplog: pytest.Log
     assert _in_tensorboard(run_dir)[-1] == 3 * PER_FLUSH - 1, "the mirror goes on in a new file"
     assert fitgate.Store(tmp_path).run("r").info.lost_points == 0
     (warning,) = _warnings(caplog)
-    assert "removed" in warning
+    assert warning.count("files were removed while the run was recorded; all points are there again") == 2, (
+        "the points', and the validations'"
+    )
+    assert "wait" not in warning
 
 
 def test_sealed_points_removed_while_recording_are_lost_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -188,7 +198,9 @@ def test_sealed_points_removed_while_recording_are_lost_and_counted(tmp_path: Pa
         recorder.close()
         assert _on_disk(run_dir) == list(range(128_000, 200_010))
         assert fitgate.Store(tmp_path).run(run_dir.name).info.lost_points == 128_000
-    assert len(_warnings(caplog)) == 2
+    first, second = _warnings(caplog)
+    assert all("128000 points that only they held are lost" in warning for warning in (first, second))
+    assert "wait" not in first + second
 
 
 def test_one_sealed_file_removed_while_the_newest_stays_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -203,6 +215,48 @@ def test_one_sealed_file_removed_while_the_newest_stays_is_counted(tmp_path: Pat
     assert _on_disk(run_dir) == list(range(128_000, 200_010))
     assert fitgate.Store(tmp_path).run("r").info.lost_points == 128_000
     assert len(_warnings(caplog)) == 1
+
+
+def test_what_stands_behind_a_validation_is_lost_as_points_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where it alone can't be written: told, counted as long as it waits, and written when it can be."""
+    run_dir = tmp_path / "r"
+    recorder = open_recorder(run_dir, flush_every_s=NEVER_S, tensorboard=False)
+    (run_dir / "validation").write_text("in the way")
+    for step in range(3):
+        recorder.record(_of_a_batch(step))
+        _log(recorder, step * PER_FLUSH)
+        assert recorder.info.lost_points == 2 * (step + 1)
+    (warning,) = _warnings(caplog)
+    assert "Writing the validations' Parquet files to" in warning
+    assert "points wait in memory" in warning
+    assert _on_disk(run_dir) == list(range(3 * PER_FLUSH))
+    (run_dir / "validation").unlink()
+    recorder.close()
+    assert fitgate.Store(tmp_path).run("r").info.lost_points == 0
+    query = f"select name, count(*) from read_parquet('{run_dir}/validation/*.parquet') group by name order by name"  # noqa: S608
+    assert duckdb.connect().execute(query).fetchall() == [("samples", 3), ("val_loss", 3)]
+    assert len(_warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EBADF, errno.EIO])
+def test_a_file_system_that_knows_no_fsync_of_a_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Some mounts answer so: sealed files are there all the same, and nothing is lost. An error of the disk is one."""
+    fsync = os.fsync
+
+    def of_files_alone(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    recorder = open_recorder(tmp_path / "r", flush_every_s=NEVER_S, tensorboard=False)
+    _log(recorder, 0, 10)
+    recorder.close()
+    assert recorder.info.lost_points == (10 if code == errno.EIO else 0)
+    assert len(_warnings(caplog)) == (code == errno.EIO)
+    assert _on_disk(tmp_path / "r") == list(range(10))
 
 
 def test_a_folder_replaced_by_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

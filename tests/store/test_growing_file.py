@@ -13,6 +13,7 @@ import pytest
 from fitgate.store._open_segment import _KEPT_ROWS
 from fitgate.store._schema import SCHEMA, Record
 from fitgate.store._segments import SegmentWriter
+from fitgate.store._writer import PointsGoneError
 
 _NAMES = ("acc", "loss")
 _STEPS = _KEPT_ROWS // len(_NAMES)  # as many fill a row group
@@ -111,7 +112,7 @@ def test_a_file_that_was_removed_is_written_whole(tmp_path: Path) -> None:
         writer.flush()
     (path,) = tmp_path.iterdir()
     path.unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PointsGoneError, match="all points are there again"):
         writer.flush()
     assert pq.read_table(path).num_rows == 2 * _KEPT_ROWS
 
@@ -157,7 +158,7 @@ def test_points_that_a_sealed_file_takes_leave_the_newest_as_it_is(tmp_path: Pat
         writer.flush()
     (tmp_path / "a000-r000-000001.parquet").unlink()
     writer.write([Record("train", 3, 3, 0, 1_700_000_000_000_000, ("acc",), [99.0])])
-    with pytest.raises(FileNotFoundError, match="files were removed"):
+    with pytest.raises(PointsGoneError, match="files were removed"):
         writer.flush()
     assert writer.waiting == 0
     table = duckdb.execute(f"select name, count(*), max(value) filter (step = 3) from '{tmp_path}/*.parquet' group by name order by name")  # noqa: S608 - a path of our own

@@ -17,9 +17,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fitgate
+from fitgate.store._batch import Batch
 from fitgate.store._recorder import Recorder, pause_s
 from fitgate.store._run_file import Attempt, RunInfo, read_run_info
-from fitgate.store._schema import Record
+from fitgate.store._schema import STAGES, Record
 from fitgate.store._segments import SegmentWriter
 from fitgate.tensorboard import EventWriter
 
@@ -37,7 +38,7 @@ def _record(step: int, names: tuple[str, ...] = ("loss",), values: Sequence[obje
 
 def _recorder(run_dir: Path, *more: object, **options: object) -> Recorder:
     truth = SegmentWriter(run_dir / "metrics", run_id=run_dir.name)
-    return Recorder(run_dir, _info(run_dir.name), [truth, *more], **options)  # type: ignore[arg-type,list-item]
+    return Recorder(run_dir, _info(run_dir.name), [truth], more, **options)  # type: ignore[arg-type,list-item]
 
 
 def _steps(run_dir: Path) -> list[object]:
@@ -63,6 +64,7 @@ class Broken:
     """A writer that raises in one of its calls, as long as it is told to."""
 
     name = "postcards"
+    stages = STAGES
 
     def __init__(self, error: BaseException | None, call: str = "flush") -> None:
         self.error = error
@@ -138,7 +140,7 @@ def test_an_outage_that_reaches_a_mirror_first_is_one_warning(tmp_path: Path, ca
     """It says that points wait, and not that Parquet has them all."""
     full = OSError(28, "No space left on device")
     truth, mirror = Broken(None), Broken(full)
-    recorder = Recorder(tmp_path / "r", _info(), [truth, mirror], flush_every_s=NEVER_S)
+    recorder = Recorder(tmp_path / "r", _info(), [truth], [mirror], flush_every_s=NEVER_S)
     for step, error in enumerate([None, full, full, None]):
         truth.error = error
         mirror.error = full if step < 3 else None
@@ -148,6 +150,56 @@ def test_an_outage_that_reaches_a_mirror_first_is_one_warning(tmp_path: Path, ca
     (warning,) = _warnings(caplog)
     assert "points wait in memory" in warning
     assert truth.points == mirror.points == 4
+
+
+def test_points_that_fail_again_are_told_though_a_mirror_never_recovers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An outage of the points is over when they are written, whatever else goes on failing."""
+    full = OSError(28, "No space left on device")
+    truth, mirror = Broken(None), Broken(ValueError("no stamps"))
+    recorder = Recorder(tmp_path / "r", _info(), [truth], [mirror], flush_every_s=NEVER_S)
+    for step, error in enumerate([full, full, None, None, full, full, None]):
+        truth.error = error
+        recorder.record(_record(step))
+        recorder.flush()
+    recorder.close()
+    assert ["points wait in memory" in warning for warning in _warnings(caplog)] == [True, True]
+
+
+def test_a_rank_that_writes_no_run_json_does_not_say_that_it_could_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Rank 0 is told what others have lost, and writes it down."""
+    truth = Broken(ValueError("no stamps"), "write")
+    recorder = Recorder(tmp_path / "r", _info(), [truth], flush_every_s=NEVER_S, owns_run_file=False)
+    recorder.record(_record(0))
+    recorder.flush()
+    truth.error = None
+    recorder.close()
+    assert recorder.lost == 1
+    (warning,) = _warnings(caplog)
+    assert "run.json" not in warning
+
+
+def test_what_a_mirror_begins_with_takes_no_room_from_what_comes(tmp_path: Path) -> None:
+    """A run that is told TensorBoard again may be longer than what may wait."""
+    block = Batch([_record(step) for step in range(200)]).blocks[0]
+    recorder = _recorder(tmp_path / "r", EventWriter(tmp_path / "r", again=[block]), flush_every_s=NEVER_S, max_waiting_points=100)
+    for step in range(200, 250):
+        recorder.record(_record(step))
+    recorder.close()
+    events = EventAccumulator(str(tmp_path / "r"), size_guidance={"scalars": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(250))
+
+
+def test_a_closed_run_that_goes_on_is_alive_before_anything_is_recorded(tmp_path: Path) -> None:
+    """A fit whose first step takes minutes, after a validation by the same trainer."""
+    run_dir = tmp_path / "r"
+    recorder = _recorder(run_dir, flush_every_s=NEVER_S, heartbeat_s=0.02)
+    recorder.close(state="completed")
+    recorder.go_on(state="running")
+    first = _written(run_dir)
+    assert first.state == "running"
+    _until(lambda: _written(run_dir).updated > first.updated)
+    recorder.close()
 
 
 def test_what_can_not_be_written_at_the_end_is_counted_in_run_json(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ from fitgate.compare._record import Point, RunPoints, Series
 from fitgate.compare._thin import one_value_a_step, thin
 from fitgate.store import Run
 from fitgate.store._arrow import numpy_of
-from fitgate.store._effective import effective, last_steps
+from fitgate.store._effective import Resumes, effective
 from fitgate.store._remote import segment_paths
 from fitgate.store._segment_file import UNREADABLE, Piece, Wanted, opened
 
@@ -35,8 +35,8 @@ def read_points(run: Run, metric: str) -> RunPoints:
                 extents += extents_of(file)
                 for piece in file.read(wanted, _AXES):
                     pieces.setdefault(piece.key["stage"], []).append(piece)
-        last = last_steps(run.info.attempts)
-        tables = {stage: effective(own, last, _AXES) for stage, own in pieces.items()}
+        resumes = Resumes(run.info.attempts)
+        tables = {stage: effective(own, resumes, _AXES) for stage, own in pieces.items()}
     except UNREADABLE as error:
         return RunPoints(problem=f"{path} can't be read: {error}")
     series = {stage: series_of(*(numpy_of(table[column]) for column in _AXES)) for stage, table in tables.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, groupby
@@ -63,6 +64,7 @@ class Batch(Sequence[Record]):
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
+        self._parts: dict[AbstractSet[str], Batch] = {}
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -72,7 +74,15 @@ class Batch(Sequence[Record]):
     @cached_property
     def points(self) -> int:
         """How many values it holds."""
-        return sum(len(record.names) for record in self._records)
+        return sum(block.points for block in self.blocks)
+
+    def of(self, stages: AbstractSet[str]) -> Batch:
+        """Its records of these stages."""
+        if all(block.stage in stages for block in self.blocks):
+            return self
+        if stages not in self._parts:
+            self._parts[stages] = Batch([record for record in self._records if record.stage in stages])
+        return self._parts[stages]
 
     def __len__(self) -> int:
         return len(self._records)

@@ -15,53 +15,62 @@ from fitgate.store._run_file import Attempt
 from fitgate.store._schema import SCHEMA
 from fitgate.store._segment_file import Piece
 
-__all__ = ["effective", "last_steps"]
+__all__ = ["Resumes", "effective"]
 
 _MOST_ROWS = 1 << 20  # of one text array: its offsets are 32 bits wide
 
 
-def last_steps(attempts: Sequence[Attempt]) -> dict[int, int]:
-    """By attempt, the last `global_step` whose points count, where a later attempt went on from an earlier one.
+class Resumes:
+    """Where later attempts went on from earlier ones, which tells what of those counts.
+
+    An attempt that run.json doesn't list is masked as any other: its points may be there though run.json was lost and made anew.
+
+    Attributes:
+        steps: the number of each attempt that went on, and the `global_step` from which.
 
     Example:
         >>> from datetime import UTC, datetime
         >>> now = datetime.now(UTC)
-        >>> last_steps([Attempt(number=0, started=now), Attempt(number=1, started=now, resumed_step=40)])
-        {0: 40}
+        >>> resumes = Resumes([Attempt(number=0, started=now), Attempt(number=1, started=now, resumed_step=40)])
+        >>> resumes.last_step(0), resumes.last_step(1)
+        (40, None)
     """
-    found: dict[int, int] = {}
-    lowest: int | None = None
-    for attempt in sorted(attempts, key=lambda a: a.number, reverse=True):
-        if lowest is not None:
-            found[attempt.number] = lowest
-        if attempt.resumed_step is not None:
-            lowest = attempt.resumed_step if lowest is None else min(lowest, attempt.resumed_step)
-    return found
+
+    def __init__(self, attempts: Iterable[Attempt]) -> None:
+        self.steps = [(attempt.number, attempt.resumed_step) for attempt in attempts if attempt.resumed_step is not None]
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def last_step(self, attempt: int) -> int | None:
+        """The last `global_step` of an attempt whose points count; None where all do."""
+        return min((step for number, step in self.steps if number > attempt), default=None)
 
 
-def effective(pieces: Iterable[Piece], last: dict[int, int], columns: Sequence[str]) -> pa.Table:
+def effective(pieces: Iterable[Piece], resumes: Resumes, columns: Sequence[str]) -> pa.Table:
     """One table of the points that count, sorted by name, stage and step.
 
     Args:
-        pieces: in the order in which their points were written; each with `step`, and `global_step` where `last` has anything.
-        last: the last global step that counts, by attempt.
+        pieces: in the order in which their points were written; each with `step`, and `global_step` where there are any `resumes`.
+        resumes: what counts of each attempt.
         columns: which columns of the schema, in this order.
     """
     series: dict[tuple[str, str], list[Piece]] = defaultdict(list)
     for piece in pieces:
         series[piece.key["name"], piece.key["stage"]].append(piece)
     texts = _Repeated()
-    tables = [_one_series(series[key], last, columns, texts) for key in sorted(series)]
+    tables = [_one_series(series[key], resumes, columns, texts) for key in sorted(series)]
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     return pa.concat_tables([empty_table(schema), *tables])
 
 
-def _one_series(pieces: list[Piece], last: dict[int, int], columns: Sequence[str], texts: _Repeated) -> pa.Table:
+def _one_series(pieces: list[Piece], resumes: Resumes, columns: Sequence[str], texts: _Repeated) -> pa.Table:
     read, attempts = [], []
     for piece in sorted(pieces, key=lambda p: int(p.key["attempt"])):
         numbers, attempt = piece.numbers, int(piece.key["attempt"])
-        if attempt in last and pc.max(numbers["global_step"]).as_py() > last[attempt]:
-            numbers = numbers.filter(pc.field("global_step") <= last[attempt])
+        last = resumes.last_step(attempt)
+        if last is not None and pc.max(numbers["global_step"]).as_py() > last:
+            numbers = numbers.filter(pc.field("global_step") <= last)
         if numbers.num_rows:
             read.append((piece.key, numbers))
             attempts.append(np.full(numbers.num_rows, attempt))

@@ -79,8 +79,9 @@ class GuardedWriter(Watch):
         self._drive(batch, self._writer.close)
 
     def _drive(self, batch: Batch, finish: Callable[[], None]) -> None:
-        fitting = self._what_fits(batch)
-        self.dropped += batch.points - fitting.points
+        own = batch.of(self._writer.stages)
+        fitting = self._what_fits(own)
+        self.dropped += own.points - fitting.points
 
         def write_and_finish() -> None:
             if fitting:

@@ -34,10 +34,12 @@ class Found:
     Attributes:
         new: points that no sealed file holds, a block for each metric; of several at one step the last.
         lost: points of which nobody can tell, since a file that may hold them can't be read.
+        damaged: those files.
     """
 
     new: list[Block]
     lost: int
+    damaged: list[Path]
 
 
 class SealedFile:
@@ -74,6 +76,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
     """
     left = {(name, int(step)): (i, column) for i, step in enumerate(block.axes[STEP]) for column, name in enumerate(block.names)}
     unknown: set[_Key] = set()
+    damaged: list[Path] = []
     for file in files:
         near = [key for key in left if file.may_hold((key[0], block.stage), key[1])]
         if not near:
@@ -85,6 +88,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
             continue  # somebody removed it: what it held is gone
         except UNREADABLE:
             unknown.update(near)
+            damaged.append(file.path)
             continue
         if tables:
             replace_bytes(file.path, encode(tables), durable=True)
@@ -93,7 +97,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
     new = [place for key, place in left.items() if key not in unknown]
     rows = {column: sorted(i for i, c in new if c == column) for column in range(len(block.names))}
     blocks = [block.columns([column]).rows(np.array(r, dtype=np.intp)) for column, r in rows.items() if r]
-    return Found(new=blocks, lost=len(left) - len(new))
+    return Found(new=blocks, lost=len(left) - len(new), damaged=damaged)
 
 
 def _keys(path: Path, block: Block) -> list[_Key]:

@@ -115,14 +115,18 @@ def open_recorder(
         fit=None if fitting else info.fit,
     )
     segments = partial(SegmentWriter, run_id=run_dir.name, attempt=number, rank=rank)
-    writers: list[Any] = [segments(run_dir / "metrics"), segments(run_dir / BATCHES_FOLDER, stages=frozenset([BATCHES]))]
+    writers = [
+        segments(run_dir / "metrics"),
+        segments(run_dir / BATCHES_FOLDER, name="the validations' Parquet files", stages=frozenset([BATCHES])),
+    ]
+    mirrors = []
     if tensorboard and rank == 0:
         from fitgate.tensorboard import EventWriter, session_start  # noqa: PLC0415 - protobuf is only loaded by those who write events
 
         session = session_start(run_dir.name, info.hparams, info.created)
         head = [session] if session is not None else []
-        writers.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags, head=head, again=mirror_again))
-    return Recorder(run_dir, info, writers, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
+        mirrors.append(EventWriter(run_dir, purge_from=purge_from if number else None, tags=tags, head=head, again=mirror_again))
+    return Recorder(run_dir, info, writers, mirrors, flush_every_s=flush_every_s, fetch=fetch, owns_run_file=rank == 0)
 
 
 def _how_started(root: Path) -> dict[str, Any]:

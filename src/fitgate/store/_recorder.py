@@ -60,7 +60,8 @@ class Recorder:
     Args:
         run_dir: the run's folder; made here.
         info: what run.json says; its last attempt is the one that records here.
-        writers: where records go. The first is the truth: what can't be written there is lost. The others mirror it.
+        writers: where records go. What can't be written there is lost.
+        mirrors: where they go as well.
         flush_every_s: seconds between two flushes; more than 0 and finite.
         fetch: turns the records' values into floats, off the training thread (device tensors).
         owns_run_file: write run.json; False on ranks other than 0.
@@ -76,6 +77,7 @@ class Recorder:
         run_dir: Path,
         info: RunInfo,
         writers: Sequence[MetricWriter],
+        mirrors: Sequence[MetricWriter] = (),
         *,
         flush_every_s: float = 1.0,
         fetch: Fetch | None = None,
@@ -89,7 +91,9 @@ class Recorder:
         self._run_file = KeptRunFile(run_dir, info, owned=owns_run_file, heartbeat_s=heartbeat_s)
         self._worker = Worker(self._do, lambda: min(self._flush_at, self._run_file.due_at))
         self._intake = Intake(self._worker.wake, max_points=max_waiting_points)
-        self._truth, *self._mirrors = [GuardedWriter(writer, max_waiting=max_waiting_points) for writer in writers]
+        self._writers, self._mirrors = (
+            [GuardedWriter(writer, max_waiting=max_waiting_points) for writer in each] for each in (writers, mirrors)
+        )
         self._outage = Outage(run_dir)
         self._unreadable = self._lost_elsewhere = 0
         self._longest_s = 0.0
@@ -112,7 +116,7 @@ class Recorder:
     @property
     def lost(self) -> int:
         """Points of this attempt that no reader finds, as of the last flush."""
-        return self._lost_elsewhere + self._intake.dropped + self._unreadable + self._truth.lost
+        return self._lost_elsewhere + self._intake.dropped + self._unreadable + sum(writer.lost for writer in self._writers)
 
     def count_lost_elsewhere(self, points: int) -> None:
         """Points that other ranks lost, all in all; they stand in the one run.json."""
@@ -130,6 +134,12 @@ class Recorder:
         if self._worker.is_here:
             self._run_file.change(**changes)
             self._worker.ask(Job.SAVE)
+
+    def go_on(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields
+        """Change fields of run.json after `close`, and be alive again from now on, before anything is recorded."""
+        if self._worker.is_here:
+            self._worker.start()
+            self.update(**changes)
 
     def flush(self) -> None:
         """Bring everything recorded so far to the disk; returns when it is there."""
@@ -169,9 +179,8 @@ class Recorder:
         """Bring what was recorded to all writers, and tell in run.json and in a warning what must be told."""
         batch, failed = fetched(self._intake.take(), self._fetch)
         self._unreadable += sum(len(record.names) for record, _ in failed)
-        drive(self._truth, batch)
-        for mirror in self._mirrors:
-            drive(mirror, batch)
+        for writer in (*self._writers, *self._mirrors):
+            drive(writer, batch)
         self._intake.done()
         self._save_if_due()
         self._outage.unreadable(failed)
@@ -182,5 +191,5 @@ class Recorder:
             self._run_file.save(self.lost)
 
     def _tell(self, *, last: bool) -> None:
-        said = self._run_file.owned and self._run_file.failure is None
-        self._outage.tell(self._truth, [*self._mirrors, self._run_file], lost=self.lost, said=said, last=last)
+        said = self._run_file.failure is None  # where another process writes it, that is told what is lost here
+        self._outage.tell(self._writers, [*self._mirrors, self._run_file], lost=self.lost, said=said, last=last)

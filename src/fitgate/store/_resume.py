@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fitgate.errors import StoreError
 from fitgate.store._arrow import empty_table, numpy_of
 from fitgate.store._batch import AXES, STEP, Block
-from fitgate.store._effective import last_steps
+from fitgate.store._effective import Resumes
 from fitgate.store._remote import segment_paths
 from fitgate.store._run_file import RUN_FILE, read_run_info
 from fitgate.store._schema import SCHEMA
@@ -51,12 +51,11 @@ class Standing:
         self._points: dict[tuple[str, str, int], float] = {}
         self.purge_from = first_step
         self.ahead: list[Block] = []
-        if not (run_dir / RUN_FILE).exists():
-            return
-        last = last_steps(read_run_info((run_dir / RUN_FILE).read_bytes(), str(run_dir / RUN_FILE)).attempts)
+        path = run_dir / RUN_FILE
+        attempts = read_run_info(path.read_bytes(), str(path)).attempts if path.exists() else ()
         until_now = pc.field("rank") == rank
-        for attempt, step in last.items():
-            until_now &= (pc.field("attempt") != attempt) | (pc.field("global_step") <= step)
+        for attempt, step in Resumes(attempts).steps:
+            until_now &= (pc.field("attempt") >= attempt) | (pc.field("global_step") <= step)
         if mirrored:
             left = _rows(run_dir, until_now & (pc.field("global_step") > resumed_step), ["step"])["step"]
             self.purge_from = min(first_step, pc.min(left).as_py()) if len(left) else first_step

@@ -11,7 +11,7 @@ import fsspec
 import pyarrow as pa
 
 from fitgate.errors import StoreError
-from fitgate.store._effective import effective, last_steps
+from fitgate.store._effective import Resumes, effective
 from fitgate.store._last import LastValues
 from fitgate.store._remote import in_parallel, is_local, segment_paths
 from fitgate.store._run_file import RunInfo
@@ -89,8 +89,8 @@ class Run:
         """
         chosen = _checked_columns(columns)
         wanted = _wanted(names, stage, rank)
-        last = last_steps(self.info.attempts)
-        needed = {*chosen, "step", *(["global_step"] if last else [])}
+        resumes = Resumes(self.info.attempts)
+        needed = {*chosen, "step", *(["global_step"] if resumes else [])}
         read = partial(self._read, wanted=wanted, columns=[name for name in NUMBERS if name in needed])
         pieces: list[Piece] = []
         damaged: list[str] = []
@@ -100,7 +100,7 @@ class Run:
             elif not isinstance(result, FileNotFoundError):
                 damaged.append(_damage(path, result))
         _raise_for(damaged)
-        return effective(pieces, last, chosen)
+        return effective(pieces, resumes, chosen)
 
     def last_values(self, names: Iterable[str] | None = None, stage: str | None = None) -> dict[tuple[str, str], float]:
         """The last value of each metric, without reading its curve where that can be helped.
@@ -127,7 +127,7 @@ class Run:
             {('train', 'loss'): 0.25}
         """
         wanted = _wanted(names, stage)
-        if last_steps(self.info.attempts) or not is_local(self._fs):
+        if Resumes(self.info.attempts) or not is_local(self._fs):
             # Which point is the last that counts, the points say; from far away whole files come anyway.
             table = self.metrics(wanted.names, stage, columns=["name", "stage", "value"])
             ends = table.group_by(["name", "stage"], use_threads=False).aggregate([("value", "last")])

@@ -7,7 +7,6 @@ as a whole, and the next begins. So a plain reader's glob sees every point once,
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from fitgate.store._late import SealedFile, replace_in_sealed
 from fitgate.store._open_segment import OpenSegment
 from fitgate.store._parquet import encode
 from fitgate.store._schema import STAGES, Record
+from fitgate.store._writer import PointsGoneError
 
 __all__ = ["SEALED_ROWS", "SegmentWriter", "segment_name"]
 
@@ -33,10 +33,9 @@ class SegmentWriter:
         folder: where the files go; made on the first flush, and again where it was removed.
         run_id, attempt, rank: the constants of every row.
         sealed_rows: rows after which a file is left for good and the next begins.
-        stages: which records to take.
+        name: what these files are, for messages.
+        stages: of which records.
     """
-
-    name = "Parquet files"
 
     def __init__(
         self,
@@ -46,9 +45,11 @@ class SegmentWriter:
         attempt: int = 0,
         rank: int = 0,
         sealed_rows: int = SEALED_ROWS,
+        name: str = "Parquet files",
         stages: frozenset[str] = STAGES,
     ) -> None:
-        self._stages = stages
+        self.name = name
+        self.stages = stages
         self._folder = folder
         self._attempt = attempt
         self._rank = rank
@@ -63,6 +64,7 @@ class SegmentWriter:
         # The last step that sealed files hold, by (name, stage): a step at or under it may be there already.
         self._sealed_steps: dict[tuple[str, str], int] = {}
         self._lost = 0
+        self._gone: list[str] = []  # what is to be told of that
 
     @property
     def waiting(self) -> int:
@@ -71,12 +73,12 @@ class SegmentWriter:
 
     @property
     def lost(self) -> int:
-        """Points that were on the disk and are no more: somebody removed their files."""
+        """Points that were on the disk and are no more, since somebody removed their files, and new values for such as can't be read."""
         return self._lost
 
     def write(self, records: Sequence[Record]) -> None:
         """Take records into memory."""
-        self._pending.extend(block for block in blocks_of(records) if block.stage in self._stages)
+        self._pending.extend(blocks_of(records))
 
     def flush(self) -> None:
         """Write the newest file whole, if anything came since the last flush."""
@@ -88,7 +90,8 @@ class SegmentWriter:
 
     def _bring(self, *, last: bool) -> None:
         removed = self._removed()
-        gone = self._count_removed(removed) if removed else 0
+        if removed:
+            self._count_removed(removed)
         self._fill()
         while self._unwritten or (last and not self._packed):
             full = self._open.rows >= self._sealed_rows
@@ -96,9 +99,9 @@ class SegmentWriter:
             if full:
                 self._seal()
             self._fill()
-        if removed:  # all is done that can be; this is to be told
-            message = f"files were removed while the run was recorded; {gone} points that only they held are lost"
-            raise FileNotFoundError(errno.ENOENT, message, str(self._folder))
+        if self._gone:  # all is done that can be; this is to be told
+            message, self._gone = "; ".join(self._gone), []
+            raise PointsGoneError(message)
 
     def _fill(self) -> None:
         """Move points into the open segment until that is full. Done twice it does the same, so an error in between loses nothing."""
@@ -125,13 +128,17 @@ class SegmentWriter:
                 late.setdefault(sealed, []).append(i)
         if not late:
             return [block]
-        parts, lost = [], 0
+        parts: list[Block] = []
+        lost, damaged = 0, list[Path]()
         for sealed, columns in late.items():
             part = block.columns(columns)
             found = replace_in_sealed(self._sealed, part.rows(steps <= sealed))
             parts += [*found.new, part.rows(steps > sealed)]
             lost += found.lost
-        self._lost += lost  # at last: an error above means that all is done again
+            damaged += found.damaged
+        # At last: an error above means that all is done again.
+        self._lost += lost
+        self._gone += [f"{path} can't be read, and new values for steps that it may hold are lost" for path in dict.fromkeys(damaged)]
         on_time = sorted(set(range(len(block.names))).difference(*late.values()))
         return [*parts, block.columns(on_time)]
 
@@ -181,7 +188,7 @@ class SegmentWriter:
             there = set()
         return [path for path in ours if path.name not in there]
 
-    def _count_removed(self, removed: list[Path]) -> int:
+    def _count_removed(self, removed: list[Path]) -> None:
         """Take stock after files were removed: the open one is to be written again, points of sealed ones are lost."""
         gone = 0
         for file in self._sealed:
@@ -191,7 +198,8 @@ class SegmentWriter:
         self._lost += gone
         self._newest = None
         self._unwritten = max(self._unwritten, self._open.rows)
-        return gone
+        lost = f"{gone} points that only they held are lost" if gone else "all points are there again"
+        self._gone.append(f"files were removed while the run was recorded; {lost}")
 
     def _path(self, number: int) -> Path:
         return self._folder / segment_name(self._attempt, self._rank, number)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from fitgate.store._guard import Failure, Watch
 from fitgate.store._schema import Record
+from fitgate.store._writer import PointsGoneError
 
 __all__ = ["Outage"]
 
 _log = logging.getLogger("fitgate")
-_TRUTH_ADVICE = (
+_POINTS_ADVICE = (
     "Training goes on; points wait in memory, a million at most, and are written when the disk takes them again. "
     "Until then the run counts them as lost, and no gate lets it pass."
 )
@@ -32,7 +33,8 @@ class Outage:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._told: Failure | None = None
-        self._truth_told = False
+        self._points_told = False
+        self._gone_told: list[Failure] = []
         self._unreadable_told = False
         self._lost_told = False
 
@@ -46,37 +48,52 @@ class Outage:
                 *(self._run_dir, ", ".join(record.names), record.step, type(error).__name__, error),
             )
 
-    def tell(self, truth: Watch, others: Sequence[Watch], *, lost: int, said: bool, last: bool) -> None:
+    def tell(self, writers: Sequence[Watch], others: Sequence[Watch], *, lost: int, said: bool, last: bool) -> None:
         """Say what must be said now.
 
         Args:
-            truth: the points' own writer.
-            others: its mirrors, and run.json.
+            writers: the points' own.
+            others: their mirrors, and run.json.
             lost: points that no reader finds, of this attempt.
             said: whether run.json has that number.
             last: nothing more will be tried.
         """
-        for watch in (truth, *others):
-            if watch.failure is not None and self._is_news(watch, truth, last=last):
-                self._told = watch.failure
-                self._truth_told = watch is truth
-                self._begin(watch, watch.failure, _TRUTH_ADVICE if watch is truth else _MIRROR_ADVICE, lost if last else 0)
-                self._lost_told |= last
-        if self._told is not None and all(watch.failure is None for watch in (truth, *others)):
+        self._tell_gone(writers)
+        broken = [watch for watch in writers if _is_broken(watch)]
+        if broken and not self._points_told:
+            self._points_told = True
+            self._begin(broken[0], _POINTS_ADVICE, lost if last else 0)
+        elif not broken:
+            self._points_told = False
+            for watch in others:
+                if watch.failure is not None and self._told is None and (last or watch.failure.times > 1):
+                    self._begin(watch, _MIRROR_ADVICE, lost if last else 0)
+        if self._told is not None and not broken and all(watch.failure is None for watch in others):
             _log.info("Writing to %s works again; it had failed since %s.", self._run_dir, _clock(self._told))
-            self._told, self._truth_told = None, False
+            self._told = None
         if last and lost and not said and not self._lost_told:
             self._lost_told = True
             _log.warning("%s: %d points are lost, and run.json could not be written to say so.", self._run_dir, lost)
 
-    def _is_news(self, watch: Watch, truth: Watch, *, last: bool) -> bool:
-        if watch is truth:
-            return not self._truth_told
-        return self._told is None and truth.failure is None and watch.failure is not None and (last or watch.failure.times > 1)
+    def _tell_gone(self, writers: Sequence[Watch]) -> None:
+        """What has happened at one instant, and does not go on."""
+        gone = [(watch.name, watch.failure) for watch in writers if watch.failure is not None and not _is_broken(watch)]
+        news = [(name, failure) for name, failure in gone if failure not in self._gone_told]
+        self._gone_told = [failure for _, failure in gone]
+        if news:
+            said = "; ".join(f"{name}: {failure.error}" for name, failure in news)
+            _log.warning("%s, %s. Seen at %s; training goes on.", self._run_dir, said, _clock(news[0][1]))
 
-    def _begin(self, watch: Watch, failure: Failure, advice: str, lost: int) -> None:
+    def _begin(self, watch: Watch, advice: str, lost: int) -> None:
+        failure = self._told = watch.failure
+        assert failure is not None
+        self._lost_told |= lost > 0
         ending = f"{lost} points are lost." if lost else advice
         _log.warning("Writing %s to %s fails since %s: %s. %s", watch.name, self._run_dir, _clock(failure), failure, ending)
+
+
+def _is_broken(watch: Watch) -> bool:
+    return watch.failure is not None and not isinstance(watch.failure.error, PointsGoneError)
 
 
 def _clock(failure: Failure) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from fitgate.store._schema import Record
 
-__all__ = ["MetricWriter"]
+__all__ = ["MetricWriter", "PointsGoneError"]
+
+
+class PointsGoneError(OSError):
+    """Something that a writer had brought to the disk is gone or can't be changed any more. All that can be done is done: nothing waits."""
 
 
 class MetricWriter(Protocol):
@@ -22,6 +27,10 @@ class MetricWriter(Protocol):
     @property
     def name(self) -> str:
         """What it writes, for messages."""
+
+    @property
+    def stages(self) -> AbstractSet[str]:
+        """Of which stages it takes records; it is given no others."""
 
     @property
     def waiting(self) -> int:

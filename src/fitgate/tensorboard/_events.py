@@ -45,6 +45,7 @@ class EventWriter:
     """
 
     name = "TensorBoard events"
+    stages = frozenset(STAGES)
 
     def __init__(
         self,
@@ -60,13 +61,13 @@ class EventWriter:
         self._purge_from = purge_from
         self._tags = {} if tags is None else tags
         self._shapes: dict[tuple[str, ...], EventShape] = {}
-        self._pending = list(again)
+        self._again, self._pending = list(again), list[Block]()
         self._file: int | None = None
         self._good = 0  # the file's length up to the last whole event
 
     @property
     def waiting(self) -> int:
-        """Points taken that are in no file yet."""
+        """Points taken that are in no file yet. What it began with leaves as much room as there is without it."""
         return sum(block.points for block in self._pending)
 
     @property
@@ -76,17 +77,18 @@ class EventWriter:
 
     def write(self, records: Sequence[Record]) -> None:
         """Take records into memory."""
-        self._pending += [block for block in blocks_of(records) if block.stage in STAGES]
+        self._pending += blocks_of(records)
 
     def flush(self) -> None:
         """Append what came since the last flush; TensorBoard reads a growing file."""
-        if not self._pending:
+        blocks = [*self._again, *self._pending]
+        if not blocks:
             return
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
             self._give_back()  # somebody removed it
         if self._file is None:
             self._file = self._open()
-        data = b"".join(self._shape(block).events(block) for block in self._pending)
+        data = b"".join(self._shape(block).events(block) for block in blocks)
         try:
             write_all(self._file, data)
         except BaseException:
@@ -97,6 +99,7 @@ class EventWriter:
                 self._give_back()
             raise
         self._good += len(data)
+        self._again.clear()
         self._pending.clear()
 
     def close(self) -> None:
