@@ -38,7 +38,7 @@ def _record(step: int, names: tuple[str, ...] = ("loss",), values: Sequence[obje
 
 def _recorder(run_dir: Path, *more: object, **options: object) -> Recorder:
     truth = SegmentWriter(run_dir / "metrics", run_id=run_dir.name)
-    return Recorder(run_dir, _info(run_dir.name), [truth], more, **options)  # type: ignore[arg-type,list-item]
+    return Recorder(run_dir, _info(run_dir.name), [truth], more, **options)  # type: ignore[arg-type]
 
 
 def _steps(run_dir: Path) -> list[object]:

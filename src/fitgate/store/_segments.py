@@ -64,7 +64,8 @@ class SegmentWriter:
         # The last step that sealed files hold, by (name, stage): a step at or under it may be there already.
         self._sealed_steps: dict[tuple[str, str], int] = {}
         self._lost = 0
-        self._gone: list[str] = []  # what is to be told of that
+        self._gone: list[str] = []  # what is to be told of those
+        self._lost_told = 0  # how many of them were told
 
     @property
     def waiting(self) -> int:
@@ -100,8 +101,9 @@ class SegmentWriter:
                 self._seal()
             self._fill()
         if self._gone:  # all is done that can be; this is to be told
-            message, self._gone = "; ".join(self._gone), []
-            raise PointsGoneError(message)
+            news = PointsGoneError("; ".join(self._gone), self._lost - self._lost_told)
+            self._gone, self._lost_told = [], self._lost
+            raise news
 
     def _fill(self) -> None:
         """Move points into the open segment until that is full. Done twice it does the same, so an error in between loses nothing."""

@@ -62,12 +62,12 @@ class Outage:
         broken = [watch for watch in writers if _is_broken(watch)]
         if broken and not self._points_told:
             self._points_told = True
-            self._begin(broken[0], _POINTS_ADVICE, lost if last else 0)
+            self._begin(broken[0], _POINTS_ADVICE, lost, last=last)
         elif not broken:
             self._points_told = False
             for watch in others:
                 if watch.failure is not None and self._told is None and (last or watch.failure.times > 1):
-                    self._begin(watch, _MIRROR_ADVICE, lost if last else 0)
+                    self._begin(watch, _MIRROR_ADVICE, lost, last=last)
         if self._told is not None and not broken and all(watch.failure is None for watch in others):
             _log.info("Writing to %s works again; it had failed since %s.", self._run_dir, _clock(self._told))
             self._told = None
@@ -77,18 +77,25 @@ class Outage:
 
     def _tell_gone(self, writers: Sequence[Watch]) -> None:
         """What has happened at one instant, and does not go on."""
-        gone = [(watch.name, watch.failure) for watch in writers if watch.failure is not None and not _is_broken(watch)]
-        news = [(name, failure) for name, failure in gone if failure not in self._gone_told]
-        self._gone_told = [failure for _, failure in gone]
-        if news:
-            said = "; ".join(f"{name}: {failure.error}" for name, failure in news)
+        gone = [
+            (watch.name, watch.failure, error)
+            for watch in writers
+            if watch.failure is not None and isinstance(error := watch.failure.error, PointsGoneError)
+        ]
+        news = [(name, failure, error) for name, failure, error in gone if failure not in self._gone_told]
+        self._gone_told = [failure for _, failure, _ in gone]
+        # Where an outage was told, its end that took no point needs no more words.
+        if news and (self._told is None or any(error.points for _, _, error in news)):
+            said = "; ".join(f"{name}: {error}" for name, _, error in news)
             _log.warning("%s, %s. Seen at %s; training goes on.", self._run_dir, said, _clock(news[0][1]))
 
-    def _begin(self, watch: Watch, advice: str, lost: int) -> None:
+    def _begin(self, watch: Watch, advice: str, lost: int, *, last: bool) -> None:
         failure = self._told = watch.failure
         assert failure is not None
-        self._lost_told |= lost > 0
-        ending = f"{lost} points are lost." if lost else advice
+        self._lost_told |= last
+        ending = advice
+        if last:
+            ending = f"{lost} points are lost." if lost else "All points are on the disk."
         _log.warning("Writing %s to %s fails since %s: %s. %s", watch.name, self._run_dir, _clock(failure), failure, ending)
 
 

@@ -12,7 +12,16 @@ __all__ = ["MetricWriter", "PointsGoneError"]
 
 
 class PointsGoneError(OSError):
-    """Something that a writer had brought to the disk is gone or can't be changed any more. All that can be done is done: nothing waits."""
+    """Something that a writer had brought to the disk is gone or can't be changed any more. All that can be done is done: nothing waits.
+
+    Args:
+        message: what has happened.
+        points: how many are lost by it.
+    """
+
+    def __init__(self, message: str, points: int) -> None:
+        super().__init__(message)
+        self.points = points
 
 
 class MetricWriter(Protocol):
