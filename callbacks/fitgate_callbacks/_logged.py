@@ -55,6 +55,7 @@ class LoggedValues:
         self._is_rest = False  # of a validation that an earlier attempt has begun
         self._trainer: Trainer | None = None
         self._at_error: dict[str, Any] | None = None
+        self._outputs_are_wanted = True
         self._joined: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
     @property
@@ -81,6 +82,7 @@ class LoggedValues:
         """
         self.remove()
         self._at_error = self._eval_steps_before = None
+        self._outputs_are_wanted = True
         self._trainer = trainer
         state = state or {}
         if state:
@@ -184,13 +186,8 @@ class LoggedValues:
         """Add what the module did not log itself."""
         step = self._going_on(step, ahead=0) if self._resumed else step + self._shift
         self._next_step = step + 1
-        extra_names, extra_values = self._outputs.take(own_names)
-        if extra_names:
-            # As long as the same names come together, the same tuple is given on.
-            if names is not self._joined[0] or extra_names is not self._joined[1]:
-                self._joined = (names, extra_names, names + extra_names)
-            names = self._joined[2]
-            values = joined(values, extra_values)
+        if self._outputs_are_wanted:
+            names, values = self._with_outputs(names, values, own_names)
         if names:
             self._sink("train", step if axis is None else axis, names, values)
 
@@ -214,6 +211,21 @@ class LoggedValues:
         """Take it as it is."""
         if names:
             self._sink(stage, axis, names, values)
+
+    def _with_outputs(
+        self, names: tuple[str, ...], values: Sequence[Any], own_names: frozenset[str]
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        extra_names, extra_values = self._outputs.take(own_names)
+        if not extra_names:
+            if not self._outputs.are_wanted(own_names):  # nor at any later step: names only come to be more
+                self._outputs_are_wanted = False
+                if isinstance(self._tap, LoggerTap):
+                    self._tap.ignore_outputs()
+            return names, values
+        # As long as the same names come together, the same tuple is given on.
+        if names is not self._joined[0] or extra_names is not self._joined[1]:
+            self._joined = (names, extra_names, names + extra_names)
+        return self._joined[2], joined(values, extra_values)
 
     def _count_validations(self, before: Mapping[str, int], whole: int) -> None:
         """Count so many whole ones, whatever has run of them. How many batches some loaders have nobody knows: theirs are those that run."""

@@ -68,6 +68,10 @@ class StepOutputs:
         self._loss = self._pair = None
         self._whole_pass = {}
 
+    def are_wanted(self, own_names: frozenset[str]) -> bool:
+        """Whether anything of a step's output is to be recorded where the module logs these names itself."""
+        return LOSS not in own_names or (self._accuracy is not None and ACCURACY not in own_names)
+
     def take(self, own_names: frozenset[str]) -> tuple[tuple[str, ...], list[Any]]:
         """The loss and accuracy of the step kept last, save for those in `own_names`, which the module logs itself."""
         loss, pair = self._loss, self._pair

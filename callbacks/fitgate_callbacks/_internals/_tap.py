@@ -213,9 +213,11 @@ class LoggerTap:
     def kept(self) -> Iterator[None]:
         """What is told meanwhile counts as untold."""
         pending = self._pending
-        with self._train_values.kept():
-            yield
-        self._pending = pending
+        try:
+            with self._train_values.kept():
+                yield
+        finally:
+            self._pending = pending
 
     def epoch_state(self) -> dict[str, Any]:
         """For a fit that is resumed from here: the epoch it goes on with, and what that epoch has added up so far.
@@ -296,13 +298,14 @@ class LoggerTap:
     def remove(self) -> None:
         """Listen no more; the trainer is as it was, save for what somebody else has wrapped since."""
         self._listener = None
-        for owner, name, ours, before in self._before:
-            attributes = owner.__dict__
-            if attributes.get(name) is ours:
-                del attributes[name]
-                if before is not None:
-                    attributes[name] = before
+        self._unwrap(self._before)
         self._before = []
+
+    def ignore_outputs(self) -> None:
+        """Tell no more what the training step returns."""
+        of_steps = [entry for entry in self._before if entry[1] == "run"]
+        self._before = [entry for entry in self._before if entry not in of_steps]
+        self._unwrap(of_steps)
 
     def _wrap(self) -> None:
         connector = self._connector
@@ -370,6 +373,15 @@ class LoggerTap:
             return kept_states(self._trainer.lightning_module) if self._trainer.world_size == 1 else []
         except Exception as error:  # noqa: BLE001 - a metric that won't give its states: told when a checkpoint asks for them
             return error
+
+    @staticmethod
+    def _unwrap(wrapped: Sequence[tuple[Any, str, Any, Any]]) -> None:
+        for owner, name, ours, before in wrapped:
+            attributes = owner.__dict__
+            if attributes.get(name) is ours:
+                del attributes[name]
+                if before is not None:
+                    attributes[name] = before
 
     def _set(self, owner: Any, name: str, ours: Any) -> None:  # noqa: ANN401 - an object of Lightning's and a function
         self._before.append((owner, name, ours, owner.__dict__.get(name)))
