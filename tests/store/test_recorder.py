@@ -72,12 +72,14 @@ class Broken:
         self.points = 0
         self.waiting = 0
         self.lost = 0
+        self.flushes = 0
 
     def write(self, records: Sequence[Record]) -> None:
         self._maybe("write")
         self.waiting += sum(len(record.names) for record in records)
 
     def flush(self) -> None:
+        self.flushes += 1
         self._maybe("flush")
         self.points, self.waiting = self.points + self.waiting, 0
 
@@ -134,6 +136,29 @@ def test_a_mirror_that_fails_again_is_told_at_once(tmp_path: Path, caplog: pytes
         told.append(len(_warnings(caplog)))
     recorder.close()
     assert told == [0, 1, 1]
+
+
+def test_mirrors_are_written_at_every_second_flush_and_whenever_one_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing waits at the end. One that fails is tried each time, and told."""
+    truth, mirror = Broken(None), Broken(None)
+    recorder = Recorder(tmp_path / "r", _info(), [truth], [mirror], flush_every_s=0.02)
+    for step in range(200):
+        recorder.record(_record(step))
+        time.sleep(0.005)
+    assert 0 < mirror.flushes < truth.flushes
+    recorder.flush()
+    assert (truth.points, mirror.points) == (200, 200)
+    mirror.error = ValueError("no stamps")
+    for step in range(200, 10_000):
+        recorder.record(_record(step))
+        time.sleep(0.001)
+        if _warnings(caplog):
+            break
+    mirror.error = None
+    recorder.close()
+    assert truth.points == mirror.points == step + 1
+    (warning,) = _warnings(caplog)
+    assert "no stamps" in warning
 
 
 def test_an_outage_that_reaches_a_mirror_first_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

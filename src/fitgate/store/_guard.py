@@ -74,6 +74,10 @@ class GuardedWriter(Watch):
         """Give it records and have them written."""
         self._drive(batch, self._writer.flush)
 
+    def hold(self, batch: Batch) -> None:
+        """Give it records, to be written with the next flush; one that fails is tried each time."""
+        self._drive(batch, self._writer.flush if self.failure else lambda: None)
+
     def close(self, batch: Batch) -> None:
         """Give it the last records and have its files closed."""
         self._drive(batch, self._writer.close)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from fitgate.store._batch import Batch
 from fitgate.store._fetch import Fetch, fetched
 from fitgate.store._guard import GuardedWriter
 from fitgate.store._intake import MAX_WAITING_POINTS, Intake
@@ -29,6 +30,12 @@ _REMEMBERED = 0.9
 # to three quarters of `flush_every_s` more are enough for that, and a tenth where that much more time is left, so that a very short
 # `flush_every_s` doesn't keep a core busy with writing the newest file again and again.
 _WANTED, _WANTED_MOST, _NEEDED = 400.0, 1.75, 10.0
+# How far mirrors may be behind when the points are flushed, in seconds and in `flush_every_s`: nothing is promised of them but all points at
+# the end, at each checkpoint and after `flush`, and TensorBoard looks every five seconds.
+_MIRRORED_AFTER_S, _MIRRORED_AFTER = 3.0, 2.0
+
+
+_Drive = Callable[[GuardedWriter, Batch], None]
 
 
 def pause_s(every_s: float, work_s: float, longest_s: float) -> float:
@@ -61,7 +68,7 @@ class Recorder:
         run_dir: the run's folder; made here.
         info: what run.json says; its last attempt is the one that records here.
         writers: where records go. What can't be written there is lost.
-        mirrors: where they go as well.
+        mirrors: where they go as well, not at each flush.
         flush_every_s: seconds between two flushes; more than 0 and finite.
         fetch: turns the records' values into floats, off the training thread (device tensors).
         owns_run_file: write run.json; False on ranks other than 0.
@@ -96,7 +103,7 @@ class Recorder:
         )
         self._outage = Outage(run_dir)
         self._unreadable = self._lost_elsewhere = 0
-        self._longest_s = 0.0
+        self._longest_s = self._mirrored_at = 0.0
         run_dir.mkdir(parents=True, exist_ok=True)
         self._run_file.begin()
         self._flush_at = time.monotonic() + flush_every_s
@@ -163,10 +170,12 @@ class Recorder:
 
     def _do(self, jobs: Collection[Job], woken: bool) -> None:  # noqa: FBT001 - the worker's signature
         if Job.CLOSE in jobs:
-            self._cycle(GuardedWriter.close, last=True)
+            self._cycle(GuardedWriter.close, GuardedWriter.close, last=True)
         elif Job.FLUSH in jobs or woken or time.monotonic() >= self._flush_at:
             began, work_before = time.monotonic(), time.thread_time()
-            self._cycle(GuardedWriter.flush, last=False)
+            rest = not jobs and not woken and began < self._mirrored_at + min(_MIRRORED_AFTER_S, _MIRRORED_AFTER * self._flush_every_s)
+            self._mirrored_at = self._mirrored_at if rest else began
+            self._cycle(GuardedWriter.flush, GuardedWriter.hold if rest else GuardedWriter.flush, last=False)
             now = time.monotonic()
             self._longest_s = max(now - began, self._longest_s * _REMEMBERED)
             # From its beginning: what comes right after that waits for two flushes, however long they wait for the disk.
@@ -175,12 +184,14 @@ class Recorder:
             self._save_if_due()
             self._tell(last=False)
 
-    def _cycle(self, drive: Callable[[GuardedWriter, Any], None], *, last: bool) -> None:
+    def _cycle(self, drive: _Drive, drive_mirrors: _Drive, *, last: bool) -> None:
         """Bring what was recorded to all writers, and tell in run.json and in a warning what must be told."""
         batch, failed = fetched(self._intake.take(), self._fetch)
         self._unreadable += sum(len(record.names) for record, _ in failed)
-        for writer in (*self._writers, *self._mirrors):
+        for writer in self._writers:
             drive(writer, batch)
+        for mirror in self._mirrors:
+            drive_mirrors(mirror, batch)
         self._intake.done()
         self._save_if_due()
         self._outage.unreadable(failed)
