@@ -110,6 +110,28 @@ def test_a_run_that_nobody_judged_still_gives_a_report(make: Make) -> None:
     assert "Not judged" in render_markdown(report)
 
 
+def test_a_fit_that_failed_before_anything_was_recorded_says_why(tmp_path: Path) -> None:
+    """And nothing of rules that found no fault."""
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    fit = FitFacts(global_step=0, failed="NotADirectoryError: the deploy folder can't be written")
+    (tmp_path / "r").mkdir()
+    write_run_info(tmp_path / "r", RunInfo(id="r", name="r", state="failed", created=now, updated=now, fit=fit))
+    report = build_report(fitgate.Store(str(tmp_path)).run("r"))
+    for page in (render_markdown(report), render_html(report)):
+        assert "NotADirectoryError: the deploy folder can" in page
+        assert "Nothing was recorded that could be drawn" in page
+        assert "found no fault" not in page
+
+
+def test_what_stands_for_several_points_says_so(tmp_path: Path) -> None:
+    """A long training curve is drawn as means of its parts, and the table gives those."""
+    with fitgate.start_run(tmp_path, name="long") as run:
+        for step in range(300):
+            run.log_metric("loss", 1 / (step + 1), step=step)
+    page = render_markdown(build_report(fitgate.Store(tmp_path).run(run.id)))
+    assert "| loss (training, means of 5 points each) |" in page
+
+
 def test_the_three_files_are_written_whole(make: Make, tmp_path: Path) -> None:
     """report.html, report.md and report.json, and nothing else; the JSON is what report_as_dict gives."""
     run = make()

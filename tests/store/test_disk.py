@@ -23,6 +23,7 @@ from fitgate.store._open import open_recorder
 from fitgate.store._recorder import Recorder
 from fitgate.store._run_file import FitFacts
 from fitgate.store._schema import BATCHES, Record
+from fitgate.tensorboard.rebuild import rebuild_events
 
 NEVER_S = 3600.0
 PER_FLUSH = 1000
@@ -66,10 +67,14 @@ def _on_disk(run_dir: Path) -> list[int]:
     return [row[0] for row in duckdb.connect().execute(query).fetchall()]
 
 
-def _in_tensorboard(run_dir: Path) -> list[int]:
+def _tensorboard(run_dir: Path) -> EventAccumulator:
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     events.Reload()
-    return [event.step for event in events.Scalars("loss")]
+    return events
+
+
+def _in_tensorboard(run_dir: Path) -> list[int]:
+    return [event.step for event in _tensorboard(run_dir).Scalars("loss")]
 
 
 def _fill_up(folder: Path) -> Path:
@@ -167,7 +172,7 @@ def test_a_disk_that_is_read_only_for_a_while(tmp_path: Path, caplog: pytest.Log
 def test_a_run_folder_removed_while_recording(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is made again with all that is in memory, run.json too; one warning, which says so."""
     run_dir = tmp_path / "r"
-    recorder = open_recorder(run_dir, flush_every_s=NEVER_S)
+    recorder = open_recorder(run_dir, flush_every_s=NEVER_S, hparams={"lr": 0.1})
     recorder.record(_of_a_batch(0))
     _log(recorder, 0)
     shutil.rmtree(run_dir)
@@ -176,12 +181,15 @@ def test_a_run_folder_removed_while_recording(tmp_path: Path, caplog: pytest.Log
     _log(recorder, 2 * PER_FLUSH)
     recorder.close()
     assert _on_disk(run_dir) == list(range(3 * PER_FLUSH))
-    assert _in_tensorboard(run_dir)[-1] == 3 * PER_FLUSH - 1, "the mirror goes on in a new file"
+    assert _in_tensorboard(run_dir) == list(range(PER_FLUSH, 3 * PER_FLUSH)), "the mirror goes on in a new file"
+    assert "_hparams_/session_start_info" in _tensorboard(run_dir).PluginTagToContent("hparams")
+    recorder.update(state="completed")
+    rebuild_events(fitgate.Store(tmp_path).run("r"))
+    assert _in_tensorboard(run_dir) == list(range(3 * PER_FLUSH))
     assert fitgate.Store(tmp_path).run("r").info.lost_points == 0
     (warning,) = _warnings(caplog)
-    assert warning.count("files were removed while the run was recorded; all points are there again") == 2, (
-        "the points', and the validations'"
-    )
+    assert warning.count("arquet files were removed; they are written again, with all points.") == 2, "the points', and the validations'"
+    assert "TensorBoard events were removed; those of before are missing there until `fitgate tensorboard --rebuild`" in warning
     assert "wait" not in warning
 
 
@@ -199,7 +207,7 @@ def test_sealed_points_removed_while_recording_are_lost_and_counted(tmp_path: Pa
         assert _on_disk(run_dir) == list(range(128_000, 200_010))
         assert fitgate.Store(tmp_path).run(run_dir.name).info.lost_points == 128_000
     first, second = _warnings(caplog)
-    assert all("128000 points that only they held are lost" in warning for warning in (first, second))
+    assert all("128000 points that no other file held are lost" in warning for warning in (first, second))
     assert "wait" not in first + second
 
 

@@ -112,7 +112,7 @@ def test_a_file_that_was_removed_is_written_whole(tmp_path: Path) -> None:
         writer.flush()
     (path,) = tmp_path.iterdir()
     path.unlink()
-    with pytest.raises(PointsGoneError, match="all points are there again"):
+    with pytest.raises(PointsGoneError, match="written again, with all points"):
         writer.flush()
     assert pq.read_table(path).num_rows == 2 * _KEPT_ROWS
 
@@ -158,7 +158,7 @@ def test_points_that_a_sealed_file_takes_leave_the_newest_as_it_is(tmp_path: Pat
         writer.flush()
     (tmp_path / "a000-r000-000001.parquet").unlink()
     writer.write([Record("train", 3, 3, 0, 1_700_000_000_000_000, ("acc",), [99.0])])
-    with pytest.raises(PointsGoneError, match="files were removed"):
+    with pytest.raises(PointsGoneError, match="files were removed; they are written again"):
         writer.flush()
     assert writer.waiting == 0
     table = duckdb.execute(f"select name, count(*), max(value) filter (step = 3) from '{tmp_path}/*.parquet' group by name order by name")  # noqa: S608 - a path of our own

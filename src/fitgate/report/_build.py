@@ -91,4 +91,5 @@ def _facts(run: Run) -> RunFacts:
         steps=fit.global_step if fit else None,
         epochs=fit.epoch if fit else None,
         attempts=len(run.info.attempts),
+        failed=fit.failed if fit else None,
     )

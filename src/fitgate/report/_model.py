@@ -117,6 +117,7 @@ class RunFacts:
         created: ISO 8601, UTC.
         steps, epochs: how far it got; None where no fit came to its end.
         attempts: how often it was started.
+        failed: the error that ended the fit; None where there was none.
     """
 
     id: str
@@ -126,6 +127,7 @@ class RunFacts:
     steps: int | None = None
     epochs: int | None = None
     attempts: int = 1
+    failed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,7 +140,7 @@ class SegmentWriter:
             damaged += found.damaged
         # At last: an error above means that all is done again.
         self._lost += lost
-        self._gone += [f"{path} can't be read, and new values for steps that it may hold are lost" for path in dict.fromkeys(damaged)]
+        self._gone += [f"{path} can't be read, and new values for the steps that it may hold are lost" for path in dict.fromkeys(damaged)]
         on_time = sorted(set(range(len(block.names))).difference(*late.values()))
         return [*parts, block.columns(on_time)]
 
@@ -200,8 +200,8 @@ class SegmentWriter:
         self._lost += gone
         self._newest = None
         self._unwritten = max(self._unwritten, self._open.rows)
-        lost = f"{gone} points that only they held are lost" if gone else "all points are there again"
-        self._gone.append(f"files were removed while the run was recorded; {lost}")
+        lost = f"{gone} points that no other file held are lost" if gone else "they are written again, with all points"
+        self._gone.append(f"{self.name} were removed; {lost}")
 
     def _path(self, number: int) -> Path:
         return self._folder / segment_name(self._attempt, self._rank, number)

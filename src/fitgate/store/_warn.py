@@ -58,7 +58,7 @@ class Outage:
             said: whether run.json has that number.
             last: nothing more will be tried.
         """
-        self._tell_gone(writers)
+        self._tell_gone([*writers, *others])
         broken = [watch for watch in writers if _is_broken(watch)]
         if broken and not self._points_told:
             self._points_told = True
@@ -66,7 +66,7 @@ class Outage:
         elif not broken:
             self._points_told = False
             for watch in others:
-                if watch.failure is not None and self._told is None and (last or watch.failure.times > 1):
+                if watch.failure is not None and _is_broken(watch) and self._told is None and (last or watch.failure.times > 1):
                     self._begin(watch, _MIRROR_ADVICE, lost, last=last)
         if self._told is not None and not broken and all(watch.failure is None for watch in others):
             _log.info("Writing to %s works again; it had failed since %s.", self._run_dir, _clock(self._told))
@@ -75,19 +75,19 @@ class Outage:
             self._lost_told = True
             _log.warning("%s: %d points are lost, and run.json could not be written to say so.", self._run_dir, lost)
 
-    def _tell_gone(self, writers: Sequence[Watch]) -> None:
+    def _tell_gone(self, watches: Sequence[Watch]) -> None:
         """What has happened at one instant, and does not go on."""
         gone = [
-            (watch.name, watch.failure, error)
-            for watch in writers
+            (watch.failure, error)
+            for watch in watches
             if watch.failure is not None and isinstance(error := watch.failure.error, PointsGoneError)
         ]
-        news = [(name, failure, error) for name, failure, error in gone if failure not in self._gone_told]
-        self._gone_told = [failure for _, failure, _ in gone]
+        news = [(failure, error) for failure, error in gone if failure not in self._gone_told]
+        self._gone_told = [failure for failure, _ in gone]
         # Where an outage was told, its end that took no point needs no more words.
-        if news and (self._told is None or any(error.points for _, _, error in news)):
-            said = "; ".join(f"{name}: {error}" for name, _, error in news)
-            _log.warning("%s, %s. Seen at %s; training goes on.", self._run_dir, said, _clock(news[0][1]))
+        if news and (self._told is None or any(error.points for _, error in news)):
+            said = " ".join(f"{str(error)[:1].upper()}{str(error)[1:]}." for _, error in news)
+            _log.warning("%s, seen at %s: %s Training goes on.", self._run_dir, _clock(news[0][0]), said)
 
     def _begin(self, watch: Watch, advice: str, lost: int, *, last: bool) -> None:
         failure = self._told = watch.failure

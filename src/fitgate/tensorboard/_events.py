@@ -24,12 +24,15 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from fitgate._files import replace_bytes, write_all
 from fitgate.store._batch import Block, blocks_of
 from fitgate.store._schema import STAGES, Record
+from fitgate.store._writer import PointsGoneError
 from fitgate.tensorboard._event_bytes import EventShape, framed
 
 __all__ = ["EventWriter", "append_events"]
 
 _serial = count()
 _STAMP = re.compile(r"events\.out\.tfevents\.(\d{10})\.", re.ASCII)
+_REMOVED = "TensorBoard events were removed; those of before are missing there until `fitgate tensorboard --rebuild` makes them from Parquet, after the end"
+_Beginning = tuple[int | None, tuple[Summary, ...]]  # from which step to forget, and what to say once
 _MOST_SHAPES = 256
 """That are remembered: a module may log other metrics together at every step."""
 
@@ -58,8 +61,9 @@ class EventWriter:
         again: Sequence[Block] = (),
     ) -> None:
         self._folder = folder
-        self._head = tuple(head)
-        self._purge_from = purge_from
+        self._beginning: _Beginning = (purge_from, tuple(head))  # of the file that is open, and of the one that comes next
+        self._next_beginning = self._beginning
+        self._is_removed = False
         self._tags = {} if tags is None else tags
         self._shapes: dict[tuple[str, ...], EventShape] = {}
         self._again, self._pending = list(again), list[Block]()
@@ -86,7 +90,8 @@ class EventWriter:
         if not blocks:
             return
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
-            self._give_back()  # somebody removed it
+            self._give_back()
+            self._next_beginning, self._is_removed = self._beginning, True
         if self._file is None:
             self._file = self._open()
         data = b"".join(self._shape(block).events(block) for block in blocks)
@@ -102,11 +107,16 @@ class EventWriter:
         self._good += len(data)
         self._again.clear()
         self._pending.clear()
+        if self._is_removed:
+            self._is_removed = False
+            raise PointsGoneError(_REMOVED, points=0)
 
     def close(self) -> None:
         """Flush and close the file; what comes later begins another."""
-        self.flush()
-        self._give_back()
+        try:
+            self.flush()
+        finally:
+            self._give_back()
 
     def _shape(self, block: Block) -> EventShape:
         tags = tuple(self._tags.get((block.stage, name), name) for name in block.names)
@@ -121,9 +131,10 @@ class EventWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
         head = [Event(wall_time=now, file_version="brain.Event:2")]
-        if self._purge_from is not None:
-            head.append(Event(wall_time=now, step=self._purge_from, session_log=SessionLog(status=SessionLog.START)))
-        head += [Event(wall_time=now, summary=summary) for summary in self._head]
+        purge_from, summaries = self._next_beginning
+        if purge_from is not None:
+            head.append(Event(wall_time=now, step=purge_from, session_log=SessionLog(status=SessionLog.START)))
+        head += [Event(wall_time=now, summary=summary) for summary in summaries]
         data = b"".join(framed(event.SerializeToString()) for event in head)
         path = self._folder / _new_name(self._folder, now)
         # No buffer of Python's: a forked child would write it a second time.
@@ -135,7 +146,7 @@ class EventWriter:
             with suppress(OSError):
                 path.unlink()
             raise
-        self._purge_from, self._head = None, ()
+        self._beginning, self._next_beginning = self._next_beginning, (None, ())
         self._good = len(data)
         return file
 
