@@ -79,12 +79,14 @@ def restore_metric_states(module: torch.nn.Module, states: dict[str, Any], *, wi
     Args:
         module: the whole of it.
         states: by name.
-        within: only in these parts of it.
+        within: only in these parts of it. Elsewhere what the module's own state brings back stays as it is.
     """
-    for name, part in (found for each in within for found in _metrics(module.get_submodule(each), each)):
-        saved = states.get(name)
+    inside = {id(part) for each in within for _, part in _metrics(module.get_submodule(each))}
+    for name, part in _metrics(module):
+        is_inside = id(part) in inside
+        saved = states.get(name) if is_inside else None
         # One that was never updated here is as new, or as somebody loaded it.
-        if saved is not None or part.update_count:
+        if saved is not None or (part.update_count and (is_inside or not _is_persistent(part))):
             part.reset()
         if saved is not None and saved["states"].keys() == part.metric_state.keys():
             for key, state in saved["states"].items():
@@ -92,8 +94,8 @@ def restore_metric_states(module: torch.nn.Module, states: dict[str, Any], *, wi
             part._update_count = saved["updates"]  # noqa: SLF001 - running means depend on it, and there is no public way
 
 
-def _metrics(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[str, Metric]]:
-    return ((name, part) for name, part in module.named_modules(prefix=prefix) if isinstance(part, Metric))
+def _metrics(module: torch.nn.Module) -> Iterator[tuple[str, Metric]]:
+    return ((name, part) for name, part in module.named_modules() if isinstance(part, Metric))
 
 
 def _is_persistent(part: Metric) -> bool:

@@ -96,7 +96,7 @@ class _Monitor:
         """
         trainer: Any = self._trainer
         nowhere = _With(trainer.strategy, root_device=torch.device("meta"))
-        asking = _With(trainer, loggers=[self._ear], callback_metrics={}, strategy=nowhere)
+        asking = _With(trainer, logger=self._ear, loggers=[self._ear], callback_metrics={}, strategy=nowhere)
         every, trainer.log_every_n_steps = trainer.log_every_n_steps, 1
         history: dict[str, list[Any]] = getattr(self._monitor, "lrs", {})
         lengths = {name: len(rates) for name, rates in history.items()}

@@ -33,7 +33,7 @@ class CheckpointsWritten:
         def save_checkpoint(filepath: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Lightning's own arguments
             step = trainer.global_step
             # A fit that goes on from it, should this process be killed, would leave a gap where the last flush was earlier.
-            recorder.flush()
+            recorder.flush(checkpoint_step=step)
             save(filepath, *args, **options)
             if trainer.is_global_zero:
                 _note(trainer, recorder, str(filepath), step)

@@ -22,6 +22,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import fitgate
 from fitgate.callbacks import MetricsCallback
+from fitgate_callbacks._metric_states import restore_metric_states
 from tests._process import run_function
 from tests.callbacks._fits import QUIET, Net, csv_points, csv_rows, loader
 
@@ -332,6 +333,16 @@ def test_what_a_module_counts_over_the_whole_fit_goes_on(tmp_path: Path, keep: d
     whole, resumed = _whole_and_resumed(tmp_path, CountsWholeFit, ("on_train_batch_start", BATCHES + 2), keep=keep, **options)
     assert resumed == whole
     assert [point[-1] for point in resumed if point[1] == "seen"] == [1.0 + step for step in range(2 * BATCHES)]
+
+
+def test_what_nobody_restores_begins_anew_behind_an_epoch() -> None:
+    """A module that is fitted again in the same process: of the part that was cut short nothing is left in an object that no checkpoint holds."""
+    module = torch.nn.ModuleDict({"kept": SumMetric(), "mean": MeanMetric(), "logged": MeanMetric()})
+    module["kept"].persistent(mode=True)  # type: ignore[operator]  # a torchmetrics object
+    for part in module.values():
+        part.update(torch.tensor(4.0))
+    restore_metric_states(module, {}, within=["logged"])
+    assert [part.update_count for part in module.values()] == [1, 0, 0]
 
 
 class UpdatesOneOfAGroup(Net):

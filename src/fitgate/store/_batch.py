@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from fitgate.store._schema import Record
 
-__all__ = ["AXES", "STEP", "TIME_UNIT_US", "Batch", "Block", "blocks_of"]
+__all__ = ["AXES", "GLOBAL_STEP", "STEP", "TIME_UNIT_US", "Batch", "Block", "blocks_of"]
 
 AXES = ("step", "global_step", "epoch", "wall_time")
 """The rows of `Block.axes`."""
-STEP = AXES.index("step")
+STEP, GLOBAL_STEP = AXES.index("step"), AXES.index("global_step")
 TIME_UNIT_US = 1000
 """Times are kept to the millisecond: the noise in their microseconds would cost a byte a point."""
 
@@ -62,8 +62,10 @@ class Batch(Sequence[Record]):
         TypeError, ValueError: (from `blocks`) a value is no number, or names and values differ in number.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], blocks: list[Block] | None = None) -> None:
         self._records = records
+        if blocks is not None:
+            self.blocks = blocks
         self._parts: dict[AbstractSet[str], Batch] = {}
 
     @cached_property
@@ -81,7 +83,8 @@ class Batch(Sequence[Record]):
         if all(block.stage in stages for block in self.blocks):
             return self
         if stages not in self._parts:
-            self._parts[stages] = Batch([record for record in self._records if record.stage in stages])
+            records = [record for record in self._records if record.stage in stages]
+            self._parts[stages] = Batch(records, [block for block in self.blocks if block.stage in stages])
         return self._parts[stages]
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ class Found:
 
     new: list[Block]
     lost: int
-    damaged: list[Path]
+    damaged: set[Path]
 
 
 class SealedFile:
@@ -75,8 +75,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
         OSError: a file can't be written. Doing it again then does the same.
     """
     left = {(name, int(step)): (i, column) for i, step in enumerate(block.axes[STEP]) for column, name in enumerate(block.names)}
-    unknown: set[_Key] = set()
-    damaged: list[Path] = []
+    unknown: dict[_Key, Path] = {}
     for file in files:
         near = [key for key in left if file.may_hold((key[0], block.stage), key[1])]
         if not near:
@@ -87,8 +86,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
         except FileNotFoundError:
             continue  # somebody removed it: what it held is gone
         except UNREADABLE:
-            unknown.update(near)
-            damaged.append(file.path)
+            unknown.update(dict.fromkeys(near, file.path))
             continue
         if tables:
             replace_bytes(file.path, encode(tables), durable=True)
@@ -97,7 +95,7 @@ def replace_in_sealed(files: Iterable[SealedFile], block: Block) -> Found:
     new = [place for key, place in left.items() if key not in unknown]
     rows = {column: sorted(i for i, c in new if c == column) for column in range(len(block.names))}
     blocks = [block.columns([column]).rows(np.array(r, dtype=np.intp)) for column, r in rows.items() if r]
-    return Found(new=blocks, lost=len(left) - len(new), damaged=damaged)
+    return Found(new=blocks, lost=len(left) - len(new), damaged={unknown[key] for key in left if key in unknown})
 
 
 def _keys(path: Path, block: Block) -> list[_Key]:

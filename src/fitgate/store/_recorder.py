@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from fitgate.store._batch import Batch
+from fitgate.store._batch import GLOBAL_STEP, Batch
 from fitgate.store._fetch import Fetch, fetched
 from fitgate.store._guard import GuardedWriter
 from fitgate.store._intake import MAX_WAITING_POINTS, Intake
@@ -33,9 +33,6 @@ _WANTED, _WANTED_MOST, _NEEDED = 400.0, 1.75, 10.0
 # How far mirrors may be behind when the points are flushed, in seconds and in `flush_every_s`: nothing is promised of them but all points at
 # the end, at each checkpoint and after `flush`, and TensorBoard looks every five seconds.
 _MIRRORED_AFTER_S, _MIRRORED_AFTER = 3.0, 2.0
-
-
-_Drive = Callable[[GuardedWriter, Batch], None]
 
 
 def pause_s(every_s: float, work_s: float, longest_s: float) -> float:
@@ -101,9 +98,10 @@ class Recorder:
         self._writers, self._mirrors = (
             [GuardedWriter(writer, max_waiting=max_waiting_points) for writer in each] for each in (writers, mirrors)
         )
-        self._outage = Outage(run_dir)
+        self._outage = Outage(run_dir, owns_run_file=owns_run_file)
         self._unreadable = self._lost_elsewhere = 0
         self._longest_s = self._mirrored_at = 0.0
+        self._checkpoint_step = -1
         run_dir.mkdir(parents=True, exist_ok=True)
         self._run_file.begin()
         self._flush_at = time.monotonic() + flush_every_s
@@ -145,11 +143,18 @@ class Recorder:
     def go_on(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields
         """Change fields of run.json after `close`, and be alive again from now on, before anything is recorded."""
         if self._worker.is_here:
-            self._worker.start()
-            self.update(**changes)
+            self._run_file.change(**changes)
+            self._worker.ask(Job.SAVE, stay=True)
 
-    def flush(self) -> None:
-        """Bring everything recorded so far to the disk; returns when it is there."""
+    def flush(self, *, checkpoint_step: int | None = None) -> None:
+        """Bring everything recorded so far to the disk; returns when it is there.
+
+        Args:
+            checkpoint_step: the `global_step` of a checkpoint that is about to be made. A fit that goes on from there tells mirrors
+                nothing of that step again, so what comes of it is not held back from them.
+        """
+        if checkpoint_step is not None:
+            self._checkpoint_step = checkpoint_step
         self._worker.ask(Job.FLUSH)
 
     def close(self, **changes: Any) -> None:  # noqa: ANN401 - RunInfo's own fields
@@ -170,12 +175,11 @@ class Recorder:
 
     def _do(self, jobs: Collection[Job], woken: bool) -> None:  # noqa: FBT001 - the worker's signature
         if Job.CLOSE in jobs:
-            self._cycle(GuardedWriter.close, GuardedWriter.close, last=True)
+            self._cycle(GuardedWriter.close, last=True)
         elif Job.FLUSH in jobs or woken or time.monotonic() >= self._flush_at:
             began, work_before = time.monotonic(), time.thread_time()
-            rest = not jobs and not woken and began < self._mirrored_at + min(_MIRRORED_AFTER_S, _MIRRORED_AFTER * self._flush_every_s)
-            self._mirrored_at = self._mirrored_at if rest else began
-            self._cycle(GuardedWriter.flush, GuardedWriter.hold if rest else GuardedWriter.flush, last=False)
+            due = began >= self._mirrored_at + min(_MIRRORED_AFTER_S, _MIRRORED_AFTER * self._flush_every_s)
+            self._cycle(GuardedWriter.flush, last=False, may_hold=not (jobs or woken or due))
             now = time.monotonic()
             self._longest_s = max(now - began, self._longest_s * _REMEMBERED)
             # From its beginning: what comes right after that waits for two flushes, however long they wait for the disk.
@@ -184,14 +188,17 @@ class Recorder:
             self._save_if_due()
             self._tell(last=False)
 
-    def _cycle(self, drive: _Drive, drive_mirrors: _Drive, *, last: bool) -> None:
+    def _cycle(self, drive: Callable[[GuardedWriter, Batch], None], *, last: bool, may_hold: bool = False) -> None:
         """Bring what was recorded to all writers, and tell in run.json and in a warning what must be told."""
         batch, failed = fetched(self._intake.take(), self._fetch)
         self._unreadable += sum(len(record.names) for record, _ in failed)
         for writer in self._writers:
             drive(writer, batch)
+        holds = may_hold and all(block.axes[GLOBAL_STEP].min() > self._checkpoint_step for block in batch.blocks)
+        if not holds:
+            self._mirrored_at = time.monotonic()
         for mirror in self._mirrors:
-            drive_mirrors(mirror, batch)
+            (GuardedWriter.hold if holds else drive)(mirror, batch)
         self._intake.done()
         self._save_if_due()
         self._outage.unreadable(failed)
@@ -202,5 +209,5 @@ class Recorder:
             self._run_file.save(self.lost)
 
     def _tell(self, *, last: bool) -> None:
-        said = self._run_file.failure is None  # where another process writes it, that is told what is lost here
+        said = self._run_file.owned and self._run_file.failure is None
         self._outage.tell(self._writers, [*self._mirrors, self._run_file], lost=self.lost, said=said, last=last)

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from fitgate.errors import StoreError
 from fitgate.store._arrow import empty_table, numpy_of
-from fitgate.store._batch import AXES, STEP, Block
+from fitgate.store._batch import AXES, GLOBAL_STEP, STEP, Block
 from fitgate.store._effective import Resumes
 from fitgate.store._remote import segment_paths
 from fitgate.store._run_file import RUN_FILE, read_run_info
@@ -22,8 +22,6 @@ from fitgate.store._schema import SCHEMA
 from fitgate.store._segment_file import UNREADABLE, rows_of
 
 __all__ = ["Standing"]
-
-_GLOBAL_STEP = AXES.index("global_step")
 
 
 class Standing:
@@ -66,7 +64,7 @@ class Standing:
             again = points.rows(points.axes[STEP] >= self.purge_from)
             if mirrored and again.points:
                 self.ahead.append(again)
-            here = points.rows(points.axes[_GLOBAL_STEP] == resumed_step)
+            here = points.rows(points.axes[GLOBAL_STEP] == resumed_step)
             for step, value in zip(here.axes[STEP].tolist(), here.values[:, 0].tolist(), strict=True):
                 self._points[stage, name, step] = value
 
@@ -77,9 +75,10 @@ class Standing:
         stands: the second may lack what a module has logged after the checkpoint was made. A validation that is run again is another.
         """
         before = self._points.get((stage, name, step))
-        if before is None or not isinstance(value, float | int):
-            return False
-        return bool(stage == "train" or before == value or (math.isnan(before) and math.isnan(value)))
+        if before is None or stage == "train":
+            return before is not None
+        # To compare it with one that is on a device still would wait.
+        return isinstance(value, float | int) and bool(before == value or (math.isnan(before) and math.isnan(value)))
 
     def add(self, stage: str, step: int, names: Sequence[str], values: Sequence[Any]) -> None:
         """Points of before that are recorded only now."""

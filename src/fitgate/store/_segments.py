@@ -64,6 +64,7 @@ class SegmentWriter:
         # The last step that sealed files hold, by (name, stage): a step at or under it may be there already.
         self._sealed_steps: dict[tuple[str, str], int] = {}
         self._lost = 0
+        self._damaged: set[Path] = set()  # files that were told
         self._gone: list[str] = []  # what is to be told of those
         self._lost_told = 0  # how many of them were told
 
@@ -131,16 +132,19 @@ class SegmentWriter:
         if not late:
             return [block]
         parts: list[Block] = []
-        lost, damaged = 0, list[Path]()
+        lost, damaged = 0, set[Path]()
         for sealed, columns in late.items():
             part = block.columns(columns)
             found = replace_in_sealed(self._sealed, part.rows(steps <= sealed))
             parts += [*found.new, part.rows(steps > sealed)]
             lost += found.lost
-            damaged += found.damaged
+            damaged |= found.damaged
         # At last: an error above means that all is done again.
         self._lost += lost
-        self._gone += [f"{path} can't be read, and new values for the steps that it may hold are lost" for path in dict.fromkeys(damaged)]
+        self._gone += [
+            f"{path} can't be read, and new values for the steps that it may hold are lost" for path in sorted(damaged - self._damaged)
+        ]
+        self._damaged |= damaged
         on_time = sorted(set(range(len(block.names))).difference(*late.values()))
         return [*parts, block.columns(on_time)]
 

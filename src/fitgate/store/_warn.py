@@ -28,10 +28,12 @@ class Outage:
 
     Args:
         run_dir: where, for the message.
+        owns_run_file: False where another process writes run.json.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, owns_run_file: bool = True) -> None:
         self._run_dir = run_dir
+        self._owns_run_file = owns_run_file
         self._told: Failure | None = None
         self._points_told = False
         self._gone_told: list[Failure] = []
@@ -58,7 +60,7 @@ class Outage:
             said: whether run.json has that number.
             last: nothing more will be tried.
         """
-        self._tell_gone([*writers, *others])
+        self._tell_gone(writers, others)
         broken = [watch for watch in writers if _is_broken(watch)]
         if broken and not self._points_told:
             self._points_told = True
@@ -73,19 +75,22 @@ class Outage:
             self._told = None
         if last and lost and not said and not self._lost_told:
             self._lost_told = True
-            _log.warning("%s: %d points are lost, and run.json could not be written to say so.", self._run_dir, lost)
+            ending = ", and run.json could not be written to say so" if self._owns_run_file else " of those that this process recorded"
+            _log.warning("%s: %d points are lost%s.", self._run_dir, lost, ending)
 
-    def _tell_gone(self, watches: Sequence[Watch]) -> None:
+    def _tell_gone(self, writers: Sequence[Watch], others: Sequence[Watch]) -> None:
         """What has happened at one instant, and does not go on."""
         gone = [
             (watch.failure, error)
-            for watch in watches
-            if watch.failure is not None and isinstance(error := watch.failure.error, PointsGoneError)
+            for watch in (*writers, *others)
+            if watch.failure is not None
+            and isinstance(error := watch.failure.error, PointsGoneError)
+            # Where an outage was told, its end needs no more words if all points are there.
+            and (self._told is None or error.points or watch in others)
         ]
         news = [(failure, error) for failure, error in gone if failure not in self._gone_told]
         self._gone_told = [failure for failure, _ in gone]
-        # Where an outage was told, its end that took no point needs no more words.
-        if news and (self._told is None or any(error.points for _, error in news)):
+        if news:
             said = " ".join(f"{str(error)[:1].upper()}{str(error)[1:]}." for _, error in news)
             _log.warning("%s, seen at %s: %s Training goes on.", self._run_dir, _clock(news[0][0]), said)
 

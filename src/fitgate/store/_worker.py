@@ -80,11 +80,11 @@ class Worker:
             self._woken = True
             self._asked.put(None)
 
-    def ask(self, job: Job) -> None:
-        """Have it done, and wait. Where no thread was running none is left running."""
+    def ask(self, job: Job, *, stay: bool = False) -> None:
+        """Have it done, and wait. Where no thread was running none is left running, unless one is to `stay`."""
         if not self.is_here:
             return
-        jobs = (job, Job.CLOSE) if self.idle else (job,)
+        jobs = (job, Job.CLOSE) if self.idle and not stay else (job,)
         done: SimpleQueue[threading.Thread] = SimpleQueue()
         self._asked.put((jobs, done))
         while self.start():

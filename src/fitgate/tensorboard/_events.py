@@ -86,15 +86,14 @@ class EventWriter:
 
     def flush(self) -> None:
         """Append what came since the last flush; TensorBoard reads a growing file."""
-        blocks = list(_joined([*self._again, *self._pending]))
-        if not blocks:
+        if not self._again and not self._pending:
             return
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
             self._give_back()
             self._next_beginning, self._is_removed = self._beginning, True
         if self._file is None:
             self._file = self._open()
-        data = b"".join(self._shape(block).events(block) for block in blocks)
+        data = b"".join(self._shape(block).events(block) for block in _joined([*self._again, *self._pending]))
         try:
             write_all(self._file, data)
         except BaseException:
