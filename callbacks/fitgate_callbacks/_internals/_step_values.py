@@ -14,7 +14,7 @@ __all__ = ["StepValues", "axis_of"]
 
 # Lightning sets `has_reset` to False whenever a metric is logged, and to True when it is reset; it asks for no more than its truth. This, which is
 # as false, stands there from when a value was given out until the metric is logged again. To count Lightning's updates, or to keep the last
-# tensor, would tell as well, and touch memory of the step before that has left the processor's caches: a third of all that a value takes.
+# tensor, would tell as well, and touch memory of the step before that has left the processor's caches: an eighth of all that values take.
 _GIVEN_OUT = 0
 _State = dict[str, Any]
 """The attributes of one of Lightning's metrics."""

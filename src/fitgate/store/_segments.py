@@ -64,9 +64,9 @@ class SegmentWriter:
         # The last step that sealed files hold, by (name, stage): a step at or under it may be there already.
         self._sealed_steps: dict[tuple[str, str], int] = {}
         self._lost = 0
-        self._damaged: set[Path] = set()  # files that were told
-        self._gone: list[str] = []  # what is to be told of those
-        self._lost_told = 0  # how many of them were told
+        self._lost_told = 0  # how many of those were told
+        self._gone: list[str] = []  # what is to be told of the others
+        self._damaged: set[Path] = set()  # files of which was told that they can't be read
 
     @property
     def waiting(self) -> int:

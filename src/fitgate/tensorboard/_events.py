@@ -49,7 +49,7 @@ class EventWriter:
     """
 
     name = "TensorBoard events"
-    stages = frozenset(STAGES)
+    stages = STAGES
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class EventWriter:
 
 
 def _joined(blocks: Sequence[Block]) -> Iterator[Block]:
-    """Those that follow one another with the same metrics as one: half of what it takes to encode a block it takes however short it is."""
+    """Those that follow one another with the same metrics as one: two hundred records take hardly longer to encode than one hundred."""
     for (stage, names), group in groupby(blocks, key=lambda block: (block.stage, block.names)):
         axes, values = zip(*((block.axes, block.values) for block in group), strict=True)
         yield Block(stage, names, np.concatenate(axes, axis=1), np.concatenate(values))
